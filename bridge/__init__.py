@@ -1,0 +1,1 @@
+"""From a DAW, a network message or a command line to the engine, and back."""

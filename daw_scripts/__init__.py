@@ -1,0 +1,1 @@
+"""Data: the scripts that run inside each DAW. They import nothing of ours."""

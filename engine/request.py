@@ -1,0 +1,200 @@
+"""What is asked of the engine and what it answers: frozen, checked when made, plain values only.
+
+Times are float64 seconds from the start of the source file (a float64 resolves far below one sample at any length
+we accept). The engine turns them into sample counts in one place, `engine.audio.resolve`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from engine.errors import StembridgeError
+
+Sign = Literal["+", "-"]
+Keep = Literal["both", "target", "residual"]
+Quality = Literal["draft", "fast", "best"]
+Output = Literal["faithful", "generative"]
+
+MAX_PROMPT_CHARS: Final = 1_000
+MAX_SPANS: Final = 256
+MAX_SOURCE_FILES: Final = 64
+MAX_CONTEXT_S: Final = 60.0
+MAX_NFE: Final = 256
+
+
+@dataclass(frozen=True)
+class Span:
+    """A time range where the target is present (`+`) or absent (`-`); elsewhere it is unknown, not silent.
+
+    Raises `StembridgeError` (`bad_span`) unless 0 <= start_s < end_s and both are finite.
+    """
+
+    sign: Sign
+    start_s: float
+    """Seconds from the start of the source file."""
+    end_s: float
+    """Seconds from the start of the source file, exclusive."""
+
+    def __post_init__(self) -> None:
+        if self.sign not in get_args(Sign):
+            raise StembridgeError("bad_span", f"A span's sign is {self.sign!r}.", "Use '+' or '-'.")
+        if not (math.isfinite(self.start_s) and math.isfinite(self.end_s) and 0 <= self.start_s < self.end_s):
+            raise StembridgeError(
+                "bad_span",
+                f"The span {self.start_s:g} to {self.end_s:g} s is empty, reversed or negative.",
+                "Give it a start before its end, in seconds from the start of the file.",
+            )
+
+
+@dataclass(frozen=True)
+class SeparationRequest:
+    """One separation: a region of a source, what to take from it, and where the stems go.
+
+    Raises `StembridgeError` naming the field when a value is out of range. What depends on the file (does the
+    region lie inside it?) is checked when the file is opened.
+    """
+
+    source: tuple[Path, ...]
+    """One file with all its channels, or several files of one rate and length whose channels are stacked in order."""
+    prompt: str
+    """What to extract: a lowercase noun or verb phrase. May be empty only when there is a `+` span."""
+    out_dir: Path
+    """The folder the stems and the manifest are written to."""
+    start_s: float = 0.0
+    """The region's first sample, in seconds of the file."""
+    end_s: float | None = None
+    """The region's end, exclusive, in seconds of the file; None is the item's end."""
+    item_start_s: float = 0.0
+    """The item around the region begins here; context is never read before it."""
+    item_end_s: float | None = None
+    """The item around the region ends here; None is the end of the file."""
+    context_s: float = 5.0
+    """Seconds heard on each side of the region, cut at the item's ends, and not returned."""
+    spans: tuple[Span, ...] = ()
+    keep: Keep = "both"
+    """Which stems are written. The manifest is always written."""
+    quality: Quality = "fast"
+    nfe: int | None = None
+    """Velocity evaluations of a flow model; None takes the number that `quality` names."""
+    seed: int = 0
+    model: str | None = None
+    """A model's name; None lets the engine choose one that can answer the prompt."""
+    output: Output = "faithful"
+    name: str | None = None
+    """The stems' file name before `.target.wav`; None makes `<source>.<prompt>`."""
+    position_samples: int | None = None
+    """Where the region's first sample lies on the DAW's timeline, at the source's rate, for the `bext` chunk;
+    None takes the region's place in the file, after the file's own time reference."""
+
+    def __post_init__(self) -> None:
+        _check(0 < len(self.source) <= MAX_SOURCE_FILES, "bad_source",
+               f"A request names {len(self.source)} source files.", f"Name 1 to {MAX_SOURCE_FILES}.")
+        _check(len(self.prompt) <= MAX_PROMPT_CHARS, "bad_prompt",
+               f"The prompt has {len(self.prompt)} characters.", f"Use at most {MAX_PROMPT_CHARS}.")
+        _check(all(c.isprintable() for c in self.prompt), "bad_prompt",
+               f"The prompt {self.prompt[:60]!r} holds control characters.", "Use plain words.")
+        _check(bool(self.prompt.strip()) or any(s.sign == "+" for s in self.spans), "no_prompt",
+               "There is no prompt.", "Name the track after what you want, or type a prompt such as 'vocals'.")
+        _check_range("region", self.start_s, self.end_s)
+        _check_range("item", self.item_start_s, self.item_end_s)
+        _check(len(self.spans) <= MAX_SPANS, "too_long", f"There are {len(self.spans)} spans.",
+               f"Use at most {MAX_SPANS}.")
+        _check(math.isfinite(self.context_s) and 0 <= self.context_s <= MAX_CONTEXT_S, "bad_value",
+               f"context is {self.context_s:g} s.", f"Use 0 to {MAX_CONTEXT_S:g}.")
+        for field, kind in (("keep", Keep), ("quality", Quality), ("output", Output)):
+            value = getattr(self, field)
+            _check(value in get_args(kind), "bad_value", f"{field} is {value!r}.",
+                   f"Use one of {', '.join(get_args(kind))}.")
+        _check(self.nfe is None or 1 <= self.nfe <= MAX_NFE, "bad_value", f"nfe is {self.nfe}.",
+               f"Use 1 to {MAX_NFE}.")
+        _check(0 <= self.seed < 2**63, "bad_value", f"seed is {self.seed}.", "Use 0 to 2^63 - 1.")
+        _check(self.position_samples is None or 0 <= self.position_samples < 2**63, "bad_value",
+               f"position is {self.position_samples} samples.", "Use a sample count of 0 or more.")
+        _check(self.name is None or (self.name == Path(self.name).name and self.name.strip(". ") != ""
+                                     and self.name.isprintable() and len(self.name) <= 200), "bad_value",
+               f"name is {self.name!r}.", "Use a plain file name of at most 200 characters, without folders.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, for the journal and the manifest; the reverse of `from_dict`."""
+        values = asdict(self)
+        values["source"] = [str(path) for path in self.source]
+        values["out_dir"] = str(self.out_dir)
+        values["spans"] = [[s.sign, s.start_s, s.end_s] for s in self.spans]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> SeparationRequest:
+        """The reverse of `to_dict`. Raises `StembridgeError` (`unknown_key`) for keys that do not exist."""
+        known = {field.name for field in fields(cls)}
+        for key in values:
+            _check(key in known, "unknown_key", f"A request has no key {key!r}.",
+                   f"The keys are {', '.join(sorted(known))}.")
+        return cls(**{
+            **values,
+            "source": tuple(Path(path) for path in values["source"]),
+            "out_dir": Path(values["out_dir"]),
+            "spans": tuple(Span(*span) for span in values.get("spans", ())),
+        })
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is."""
+
+    fraction: float
+    """0 to 1, never falling."""
+    stage: str
+    """One word for a person: reading, separating, writing …"""
+    eta_s: float | None
+    """Seconds left; None while it cannot be told."""
+
+
+@dataclass(frozen=True)
+class Separation:
+    """What one separation left on disk."""
+
+    target: Path | None
+    residual: Path | None
+    manifest: Path
+    sample_rate: int
+    channels: int
+    samples: int
+    null_db: float
+    """Peak of target + residual - mixture, in dBFS, of the samples as written; -inf when they are equal."""
+    model: str
+    runtime: str
+    nfe: int
+    seed: int
+    seconds: float
+    """Wall time the separation took."""
+    cached: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; -inf dB becomes None, since JSON has no infinity. The reverse of `from_dict`."""
+        values = asdict(self)
+        for key in ("target", "residual", "manifest"):
+            values[key] = None if values[key] is None else str(values[key])
+        values["null_db"] = self.null_db if math.isfinite(self.null_db) else None
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Separation:
+        """The reverse of `to_dict`."""
+        paths = {k: None if values[k] is None else Path(values[k]) for k in ("target", "residual", "manifest")}
+        null_db = -math.inf if values["null_db"] is None else values["null_db"]
+        return cls(**{**values, **paths, "null_db": null_db})
+
+
+def _check(ok: bool, code: str, text: str, remedy: str) -> None:
+    if not ok:
+        raise StembridgeError(code, text, remedy)
+
+
+def _check_range(what: str, start_s: float, end_s: float | None) -> None:
+    ends = [start_s] if end_s is None else [start_s, end_s]
+    ok = all(math.isfinite(t) and t >= 0 for t in ends) and (end_s is None or start_s < end_s)
+    _check(ok, "bad_region", f"The {what} is {start_s:g} to {'the end' if end_s is None else f'{end_s:g} s'}.",
+           "Give it a start of 0 or more that lies before its end, in seconds.")

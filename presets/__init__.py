@@ -1,0 +1,1 @@
+"""Data read by the bridge: presets and the prompt vocabulary (TOML)."""
