@@ -12,6 +12,13 @@ from engine.errors import CODES, Cancelled, ExitCode, StembridgeError, internal
 from engine.request import Progress, Separation, SeparationRequest, Span
 
 __all__ = [
-    "CODES", "Cancelled", "ExitCode", "Progress", "Separation", "SeparationRequest", "Span",
-    "StembridgeError", "internal",
+    "CODES",
+    "Cancelled",
+    "ExitCode",
+    "Progress",
+    "Separation",
+    "SeparationRequest",
+    "Span",
+    "StembridgeError",
+    "internal",
 ]

@@ -53,7 +53,10 @@ CODES: Final[dict[str, tuple[ExitCode, str]]] = {
     "disk_full": (_NOT_READY, "The disk is full."),
     "model_missing": (_NOT_READY, "The model's files are not on this machine."),
     "model_corrupt": (_NOT_READY, "A file of the model is damaged or is not what its manifest says."),
-    "runtime_missing": (_NOT_READY, "The package that runs the model is not installed, or two that clash are."),
+    "runtime_missing": (
+        _NOT_READY,
+        "The package that runs the model is not installed, or two that clash are.",
+    ),
     "out_of_memory": (_NOT_READY, "The device has not enough memory."),
     "port_in_use": (_NOT_READY, "Another program holds the port."),
     "engine_not_running": (_NOT_READY, "No engine answers."),

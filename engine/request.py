@@ -85,37 +85,82 @@ class SeparationRequest:
     output: Output = "faithful"
     name: str | None = None
     """The stems' file name before `.target.wav`; None makes `<source>.<prompt>`."""
-    position_samples: int | None = None
-    """Where the region's first sample lies on the DAW's timeline, at the source's rate, for the `bext` chunk;
-    None takes the region's place in the file, after the file's own time reference."""
+    position_s: float | None = None
+    """Where the region's first sample lies on the DAW's timeline, for the stem's `bext` time reference; None takes
+    the region's place in the file."""
 
     def __post_init__(self) -> None:
-        _check(0 < len(self.source) <= MAX_SOURCE_FILES, "bad_source",
-               f"A request names {len(self.source)} source files.", f"Name 1 to {MAX_SOURCE_FILES}.")
-        _check(len(self.prompt) <= MAX_PROMPT_CHARS, "bad_prompt",
-               f"The prompt has {len(self.prompt)} characters.", f"Use at most {MAX_PROMPT_CHARS}.")
-        _check(all(c.isprintable() for c in self.prompt), "bad_prompt",
-               f"The prompt {self.prompt[:60]!r} holds control characters.", "Use plain words.")
-        _check(bool(self.prompt.strip()) or any(s.sign == "+" for s in self.spans), "no_prompt",
-               "There is no prompt.", "Name the track after what you want, or type a prompt such as 'vocals'.")
+        _check(
+            0 < len(self.source) <= MAX_SOURCE_FILES,
+            "bad_source",
+            f"A request names {len(self.source)} source files.",
+            f"Name 1 to {MAX_SOURCE_FILES}.",
+        )
+        _check(
+            len(self.prompt) <= MAX_PROMPT_CHARS,
+            "bad_prompt",
+            f"The prompt has {len(self.prompt)} characters.",
+            f"Use at most {MAX_PROMPT_CHARS}.",
+        )
+        _check(
+            all(c.isprintable() for c in self.prompt),
+            "bad_prompt",
+            f"The prompt {self.prompt[:60]!r} holds control characters.",
+            "Use plain words.",
+        )
+        _check(
+            bool(self.prompt.strip()) or any(s.sign == "+" for s in self.spans),
+            "no_prompt",
+            "There is no prompt.",
+            "Name the track after what you want, or type a prompt such as 'vocals'.",
+        )
         _check_range("region", self.start_s, self.end_s)
         _check_range("item", self.item_start_s, self.item_end_s)
-        _check(len(self.spans) <= MAX_SPANS, "too_long", f"There are {len(self.spans)} spans.",
-               f"Use at most {MAX_SPANS}.")
-        _check(math.isfinite(self.context_s) and 0 <= self.context_s <= MAX_CONTEXT_S, "bad_value",
-               f"context is {self.context_s:g} s.", f"Use 0 to {MAX_CONTEXT_S:g}.")
+        _check(
+            len(self.spans) <= MAX_SPANS,
+            "too_long",
+            f"There are {len(self.spans)} spans.",
+            f"Use at most {MAX_SPANS}.",
+        )
+        _check(
+            math.isfinite(self.context_s) and 0 <= self.context_s <= MAX_CONTEXT_S,
+            "bad_value",
+            f"context is {self.context_s:g} s.",
+            f"Use 0 to {MAX_CONTEXT_S:g}.",
+        )
         for field, kind in (("keep", Keep), ("quality", Quality), ("output", Output)):
             value = getattr(self, field)
-            _check(value in get_args(kind), "bad_value", f"{field} is {value!r}.",
-                   f"Use one of {', '.join(get_args(kind))}.")
-        _check(self.nfe is None or 1 <= self.nfe <= MAX_NFE, "bad_value", f"nfe is {self.nfe}.",
-               f"Use 1 to {MAX_NFE}.")
+            _check(
+                value in get_args(kind),
+                "bad_value",
+                f"{field} is {value!r}.",
+                f"Use one of {', '.join(get_args(kind))}.",
+            )
+        _check(
+            self.nfe is None or 1 <= self.nfe <= MAX_NFE,
+            "bad_value",
+            f"nfe is {self.nfe}.",
+            f"Use 1 to {MAX_NFE}.",
+        )
         _check(0 <= self.seed < 2**63, "bad_value", f"seed is {self.seed}.", "Use 0 to 2^63 - 1.")
-        _check(self.position_samples is None or 0 <= self.position_samples < 2**63, "bad_value",
-               f"position is {self.position_samples} samples.", "Use a sample count of 0 or more.")
-        _check(self.name is None or (self.name == Path(self.name).name and self.name.strip(". ") != ""
-                                     and self.name.isprintable() and len(self.name) <= 200), "bad_value",
-               f"name is {self.name!r}.", "Use a plain file name of at most 200 characters, without folders.")
+        _check(
+            self.position_s is None or (math.isfinite(self.position_s) and self.position_s >= 0),
+            "bad_value",
+            f"position is {self.position_s} s.",
+            "Use a time of 0 or more.",
+        )
+        _check(
+            self.name is None
+            or (
+                self.name == Path(self.name).name
+                and self.name.strip(". ") != ""
+                and self.name.isprintable()
+                and len(self.name) <= 200
+            ),
+            "bad_value",
+            f"name is {self.name!r}.",
+            "Use a plain file name of at most 200 characters, without folders.",
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, for the journal and the manifest; the reverse of `from_dict`."""
@@ -130,14 +175,20 @@ class SeparationRequest:
         """The reverse of `to_dict`. Raises `StembridgeError` (`unknown_key`) for keys that do not exist."""
         known = {field.name for field in fields(cls)}
         for key in values:
-            _check(key in known, "unknown_key", f"A request has no key {key!r}.",
-                   f"The keys are {', '.join(sorted(known))}.")
-        return cls(**{
-            **values,
-            "source": tuple(Path(path) for path in values["source"]),
-            "out_dir": Path(values["out_dir"]),
-            "spans": tuple(Span(*span) for span in values.get("spans", ())),
-        })
+            _check(
+                key in known,
+                "unknown_key",
+                f"A request has no key {key!r}.",
+                f"The keys are {', '.join(sorted(known))}.",
+            )
+        return cls(
+            **{
+                **values,
+                "source": tuple(Path(path) for path in values["source"]),
+                "out_dir": Path(values["out_dir"]),
+                "spans": tuple(Span(*span) for span in values.get("spans", ())),
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -183,7 +234,9 @@ class Separation:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Separation:
         """The reverse of `to_dict`."""
-        paths = {k: None if values[k] is None else Path(values[k]) for k in ("target", "residual", "manifest")}
+        paths = {
+            k: None if values[k] is None else Path(values[k]) for k in ("target", "residual", "manifest")
+        }
         null_db = -math.inf if values["null_db"] is None else values["null_db"]
         return cls(**{**values, **paths, "null_db": null_db})
 
@@ -196,5 +249,9 @@ def _check(ok: bool, code: str, text: str, remedy: str) -> None:
 def _check_range(what: str, start_s: float, end_s: float | None) -> None:
     ends = [start_s] if end_s is None else [start_s, end_s]
     ok = all(math.isfinite(t) and t >= 0 for t in ends) and (end_s is None or start_s < end_s)
-    _check(ok, "bad_region", f"The {what} is {start_s:g} to {'the end' if end_s is None else f'{end_s:g} s'}.",
-           "Give it a start of 0 or more that lies before its end, in seconds.")
+    _check(
+        ok,
+        "bad_region",
+        f"The {what} is {start_s:g} to {'the end' if end_s is None else f'{end_s:g} s'}.",
+        "Give it a start of 0 or more that lies before its end, in seconds.",
+    )
