@@ -234,9 +234,7 @@ class Separation:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Separation:
         """The reverse of `to_dict`."""
-        paths = {
-            k: None if values[k] is None else Path(values[k]) for k in ("target", "residual", "manifest")
-        }
+        paths = {k: None if values[k] is None else Path(values[k]) for k in ("target", "residual", "manifest")}
         null_db = -math.inf if values["null_db"] is None else values["null_db"]
         return cls(**{**values, **paths, "null_db": null_db})
 
