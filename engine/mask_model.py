@@ -1,0 +1,129 @@
+"""Models that estimate magnitudes of stems: windows of the spectrogram in, a soft mask of the target out.
+
+The embedded model is one: Spleeter's two U-Nets (vocals, accompaniment), whose magnitude estimates become a mask by
+the ratio of their powers, as its authors do (Hennequin et al., JOSS 5(50), 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.audio import Samples
+from engine.bundle import Bundle
+from engine.errors import StembridgeError
+from engine.intent import read_intent
+from engine.runtime import Ask, ModelCard, Plan, Step
+from engine.runtimes.onnx_runtime import OnnxGraph
+from engine.stereo import Mask
+from engine.stft import Analysis, Grid
+from engine.windows import Window, cut, join
+
+OVERLAP_FRAMES: Final = 64
+KNOWS: Final = "vocals (singing, speech, rap, choir) and accompaniment (instrumental, karaoke)"
+_TINY: Final = np.float32(1e-10)
+
+
+class MaskModel:
+    """A bundle of kind `mask`, opened. See `engine.runtime.Model` for the contract of each method."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        facts = bundle.facts
+        self.card = ModelCard(
+            name=bundle.name,
+            title=bundle.title,
+            kind=bundle.kind,
+            version=bundle.version,
+            licence=bundle.licence,
+            weights_sha256=bundle.weights_sha256,
+            knows=KNOWS,
+            grid=Grid(facts["rate_hz"], facts["n_fft"], facts["hop_samples"]),
+        )
+        self._n_bins: int = facts["n_bins"]
+        self._multiple: int = facts["frames_multiple"]
+        self._window: int = facts["frames_window"]
+        self._graph = OnnxGraph(bundle.path("masks.onnx"))
+
+    @property
+    def runtime(self) -> str:
+        return f"onnx:{self._graph.provider}"
+
+    def close(self) -> None:
+        pass  # onnxruntime frees the session with its last reference
+
+    def plan(self, ask: Ask) -> Plan:
+        intent = read_intent(ask.prompt)
+        if intent is None:
+            raise unsupported_prompt(self.card.name, ask.prompt)
+        return Plan(ask, intent.stem, intent.note, nfe=1)
+
+    def estimate(
+        self, mixture: Iterable[Samples], channels: int, n_samples: int, plan: Plan, step: Step
+    ) -> Iterator[Mask]:
+        windows = cut(self.card.grid.n_frames(n_samples), self._window, OVERLAP_FRAMES)
+        magnitudes = _magnitudes(mixture, self.card.grid, channels, self._n_bins, windows)
+
+        def answers() -> Iterator[tuple[Window, Mask]]:
+            for window, magnitude in zip(windows, magnitudes, strict=True):
+                vocals = self._vocals(magnitude)
+                yield window, vocals if plan.answered_as == "vocals" else 1 - vocals
+                step(window.end / windows[-1].end)
+
+        for mask in join(answers()):
+            yield _extend(mask, self.card.grid.n_bins)
+
+    def _vocals(self, magnitude: npt.NDArray[np.float32]) -> Mask:
+        """`(channel, frame, bin)` magnitudes in, the vocals' mask of the same shape out."""
+        channels, n_frames, _ = magnitude.shape
+        # The network hears stereo: channels go in pairs, a last odd one beside itself.
+        padded = np.pad(magnitude, ((0, 0), (0, -n_frames % self._multiple), (0, 0)))
+        if channels % 2:
+            padded = np.concatenate([padded, padded[-1:]])
+        pairs = padded.reshape(-1, 2, *padded.shape[1:])
+        vocals, rest = self._graph.run({"magnitude": pairs}, ["vocals", "accompaniment"])
+        np.square(vocals, out=vocals)
+        np.square(rest, out=rest)
+        mask = (vocals + _TINY / 2) / (vocals + rest + _TINY)
+        flat: Mask = mask.reshape(-1, *mask.shape[2:])[:, :n_frames]
+        if channels % 2:
+            flat = np.concatenate([flat[: channels - 1], flat[channels - 1 :].mean(axis=0, keepdims=True)])
+        return flat
+
+
+def unsupported_prompt(name: str, prompt: str) -> StembridgeError:
+    """The refusal of a prompt that a mask model does not know: what it knows, and what answers the rest."""
+    return StembridgeError(
+        "unsupported_prompt",
+        f"The model {name} cannot separate {prompt!r}; it knows {KNOWS}.",
+        "Any other prompt needs an open-vocabulary model: stembridge models fetch facebook/sam-audio-small",
+    )
+
+
+def _magnitudes(
+    mixture: Iterable[Samples], grid: Grid, channels: int, n_bins: int, windows: list[Window]
+) -> Iterator[npt.NDArray[np.float32]]:
+    """The `(channel, frame, bin)` magnitudes of each window, from a stream of `(channel, sample)` blocks."""
+    analysis = Analysis(grid, channels)
+    held = np.zeros((channels, 0, n_bins), np.float32)
+    first = 0
+    blocks = iter(mixture)
+    for window in windows:
+        held, first = held[:, window.start - first :], window.start
+        parts, have = [held], held.shape[1]
+        while have < window.n_frames:
+            block = next(blocks, None)
+            part = np.abs((analysis.finish() if block is None else analysis.push(block))[..., :n_bins])
+            parts.append(part)
+            have += part.shape[1]
+        held = np.concatenate(parts, axis=1)
+        yield held[:, : window.n_frames]
+
+
+def _extend(mask: Mask, n_bins: int) -> Mask:
+    """Carry a mask above the network's highest bin: there it follows the mean of the band just below."""
+    known = mask.shape[2]
+    top = mask[..., known - known // 8 :].mean(axis=2, keepdims=True)
+    return np.concatenate([mask, np.broadcast_to(top, (*mask.shape[:2], n_bins - known))], axis=2)
