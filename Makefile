@@ -1,0 +1,44 @@
+# make demo   set everything up and run the whole main job on the bundled excerpt
+# make test   set everything up and run all tests
+# make bench  set everything up and print the tables of speed and memory
+# make check  format, lint and types
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test bench check clean
+
+demo: $(VENV)/.ready-demo
+	$(BIN)/stembridge demo --out demo_out
+
+test: $(VENV)/.ready-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+bench: $(VENV)/.ready-test
+	$(BIN)/python -m benchmarks
+
+check: $(VENV)/.ready-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/mypy
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready-demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,plots]'
+	touch $@
+
+# torch is pinned and installed first: the newest release may pull gigabytes of CUDA packages.
+$(VENV)/.ready-test: pyproject.toml requirements-test.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,plots,torch,export,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-test.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo_out build dist

@@ -1,0 +1,94 @@
+"""The tree is the architecture: imports run one way, and nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = ("engine", "bridge", "export", "presets", "daw_scripts", "benchmarks", "tests")
+MAY_IMPORT = {
+    "engine": {"engine"},
+    "bridge": {"bridge", "engine"},
+    "export": {"export", "engine"},
+    "presets": set(),
+    "daw_scripts": set(),
+}
+HEAVY = {"torch", "onnxruntime", "tensorrt", "matplotlib", "pedalboard", "transformers", "onnx"}
+ENGINE_INSIDE = {"engine.runtimes", "engine.model", "engine.mask_model"}
+"""What the bridge must not reach into."""
+
+
+def imports_of(path: Path) -> list[tuple[str, bool]]:
+    """Every module a file imports, and whether it does so at its top level."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inner = {
+        id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, id(node) not in inner) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            names = [node.module or ""] + [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [(name, id(node) not in inner) for name in names]
+    return found
+
+
+def files_of(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_imports_run_one_way(folder: str) -> None:
+    files = files_of(folder)
+    assert files
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files
+        for name, _ in imports_of(path)
+        if name.split(".")[0] in OURS and name.split(".")[0] not in MAY_IMPORT[folder]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_bridge_uses_the_engines_public_modules_and_no_runtime() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files_of("bridge")
+        for name, _ in imports_of(path)
+        if name.split(".")[0] in HEAVY - {"matplotlib", "pedalboard"}
+        or any(name == inside or name.startswith(f"{inside}.") for inside in ENGINE_INSIDE)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_heavy_libraries_are_imported_where_they_are_needed() -> None:
+    # engine/model is the torch network itself: it is imported by the torch runtime alone.
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name} at its top"
+        for folder in ("engine", "bridge")
+        for path in files_of(folder)
+        if "model" not in path.relative_to(ROOT).parts
+        for name, top in imports_of(path)
+        if top and name.split(".")[0] in HEAVY
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("module", ["engine.separate", "engine.models", "bridge.__main__", "bridge.server"])
+def test_starting_up_loads_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert loaded.split() == []
+
+
+def test_a_planted_violation_is_caught(tmp_path: Path) -> None:
+    planted = tmp_path / "planted.py"
+    planted.write_text("from bridge import server\ndef f():\n    import torch\n")
+    assert imports_of(planted) == [("bridge", True), ("bridge.server", True), ("torch", False)]
