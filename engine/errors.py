@@ -60,6 +60,8 @@ CODES: Final[dict[str, tuple[ExitCode, str]]] = {
     "out_of_memory": (_NOT_READY, "The device has not enough memory."),
     "port_in_use": (_NOT_READY, "Another program holds the port."),
     "engine_not_running": (_NOT_READY, "No engine answers."),
+    "engine_running": (_NOT_READY, "Another engine already uses the same job journal."),
+    "journal_failed": (_NOT_READY, "The file that keeps the jobs cannot be read or written."),
     "daw_not_found": (_NOT_READY, "The DAW's folder is not on this machine."),
     # neither
     "interrupted": (_FAILED, "The engine was stopped while it worked on the job."),
