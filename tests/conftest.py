@@ -1,0 +1,75 @@
+"""What all tests share: a home of their own, small seeded mixtures, and the rule for what a machine may lack."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import soundfile
+from mixtures import make_mixture
+
+_NEEDS = {"ardour": ("ardour", "Xvfb", "xwininfo"), "liblo": ("oscsend", "oscdump")}
+
+
+def _missing(marker: str) -> str:
+    if marker in _NEEDS:
+        absent = [program for program in _NEEDS[marker] if shutil.which(program) is None]
+        return f"not on this machine: {', '.join(absent)} (see .ci/run)" if absent else ""
+    if marker == "torch":
+        try:
+            import torch
+        except ImportError:
+            return "torch is not installed"
+    if marker == "gpu":
+        try:
+            import torch
+        except ImportError:
+            return "torch is not installed"
+        return "" if torch.cuda.is_available() else "no CUDA device"
+    return ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run and say why; on CI everything but the GPU must run."""
+    for item in items:
+        for marker in ("ardour", "liblo", "torch", "gpu"):
+            if item.get_closest_marker(marker) is None:
+                continue
+            reason = _missing(marker)
+            if reason and (marker == "gpu" or os.environ.get("CI") != "true"):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the state, cache, config or music of the person who runs it."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("STATE", "CACHE", "CONFIG", "DATA"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
+    monkeypatch.setenv("XDG_MUSIC_DIR", str(home / "Music"))
+
+
+@pytest.fixture
+def mixture_file(tmp_path: Path) -> Callable[..., Path]:
+    """Write a seeded mixture: `mixture_file(seconds, sample_rate=…, channels=…, name=…, subtype=…)`."""
+
+    def write(
+        seconds: float = 3.0,
+        *,
+        sample_rate: int = 44_100,
+        channels: int = 2,
+        name: str = "mixture.wav",
+        subtype: str = "FLOAT",
+        seed: int = 0,
+    ) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        samples = make_mixture(round(seconds * sample_rate), sample_rate, channels, seed)
+        soundfile.write(path, samples, sample_rate, subtype=subtype)
+        return path
+
+    return write
