@@ -94,7 +94,7 @@ class StemFiles:
             text = json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
             manifest_part = self._folder / f"{name}.json.{secrets.token_hex(4)}{PART}"
             self._parts["manifest"] = manifest_part
-            with manifest_part.open("x", encoding="utf-8") as file:
+            with manifest_part.open("x", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -124,7 +124,7 @@ def stem_name(source: Path, prompt: str) -> str:
     """`<source>.<prompt>` as a file name every file system takes: no separators, no reserved characters, not long."""
     words = "".join(c if c.isalnum() or c in " -_'" else " " for c in prompt)
     name = f"{source.stem}.{' '.join(words.split()) or 'span'}"
-    while len(name.encode()) > MAX_NAME_BYTES:
+    while len(os.fsencode(name)) > MAX_NAME_BYTES:
         name = name[:-1]
     return name.rstrip(". ")
 
