@@ -51,7 +51,7 @@ def test_the_span_can_be_seen_in_the_pixels(tmp_path):
         shown = np.asarray(image.convert("RGB")).astype(int)
     tint = 255 + 0.16 * (np.array([0x00, 0x9E, 0x73]) - 255)
     tinted = np.abs(shown - tint).max(axis=2) < 8
-    columns = np.flatnonzero(tinted.sum(axis=0) > 50)
+    columns = np.flatnonzero(tinted.sum(axis=0) > 100)
     left, right = 0.068 * WIDTH_PX, 0.985 * WIDTH_PX
     at_s = (columns - left) / (right - left) * 2.0
     assert at_s.min() == pytest.approx(0.5, abs=0.02)
