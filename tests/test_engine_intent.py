@@ -8,54 +8,66 @@ from hypothesis import strategies as st
 
 from engine.intent import _PHRASES, _words, read_intent
 
-VOCALS = """vocals | vocal | Vocals | THE VOCALS | vox | voice | human voice | lead vocals | lead vocal | background vocals
-    backing vocals | harmony vocals | male vocals | female voice | singing | a woman singing | man speaking | singer
-    the voice of the singer | lead singer | two people talking | speech | talking | spoken word | dialogue | narration
-    voice over | voice-over | rap | rapping | choir | gospel choir | children's choir | singing voice | ad-lib vocals
-    acapella | a cappella | a cappella vocals | isolated vocals | vocals only | just the vocals | nothing but vocals
-    vocal stem | extract the vocals | vocals and speech | vocal harmonies | vocals, male | keep only the voice
-    vocals from the mix | separate the vocals from the music | solo voice | opera singer | live vocals
-    no music | without instruments | vocals without music | speech, no background music | remove the music
-    everything but the music | dialogue without background music | voice with no music | keep vocals remove music
-    vocals minus accompaniment | remove music from the vocals | music removed from vocals | no instrumental
-    voix | voix off | chant | chœur | choeur | Gesang | Stimme | Männerstimme | Hintergrundgesang | voz | voz de mujer
-    voz en off | voces | coro | vocais | fala | voce | voce maschile | zang | sång | wokal | zpěv | вокал | голос | ГОЛОС
-    бэк-вокал | речь | пение | хор | ボーカル | ヴォーカル | 歌声 | 声 | 人声 | 보컬 | 목소리 | ohne Musik | sans musique
-    sin música | без музыки"""
+VOCALS = """
+    vocals | vocal | Vocals | THE VOCALS | vox | voice | human voice | lead vocals | lead vocal
+    background vocals | backing vocals | harmony vocals | male vocals | female voice | singing | a woman singing
+    man speaking | singer | the voice of the singer | lead singer | two people talking | speech | talking
+    spoken word | dialogue | narration | voice over | voice-over | rap | rapping | choir | gospel choir
+    children's choir | singing voice | ad-lib vocals | acapella | a cappella | a cappella vocals
+    isolated vocals | vocals only | just the vocals | nothing but vocals | vocal stem | extract the vocals
+    vocals and speech | vocal harmonies | vocals, male | keep only the voice | vocals from the mix
+    separate the vocals from the music | solo voice | opera singer | live vocals | no music
+    without instruments | vocals without music | speech, no background music | remove the music
+    everything but the music | dialogue without background music | voice with no music
+    keep vocals remove music | vocals minus accompaniment | remove music from the vocals
+    music removed from vocals | no instrumental | voix | voix off | chant | chœur | choeur | Gesang | Stimme
+    Männerstimme | Hintergrundgesang | voz | voz de mujer | voz en off | voces | coro | vocais | fala | voce
+    voce maschile | zang | sång | wokal | zpěv | вокал | голос | ГОЛОС | бэк-вокал | речь | пение | хор
+    ボーカル | ヴォーカル | 歌声 | 声 | 人声 | 보컬 | 목소리 | ohne Musik | sans musique | sin música
+    без музыки
+"""
 
-ACCOMPANIMENT = """instrumental | Instrumental | instrumental version | karaoke | karaoke track | backing track
-    backing tracks | accompaniment | music | background music | the music | band | live band | backing band | instruments
-    all instruments | musical instruments | minus one | music minus one | off vocal | non-vocal music | bgm
-    everything but the vocals | everything except the voice | all but the vocals | anything but vocals
-    everything with no vocals | everything other than the vocals | no vocals | no voice | without vocals | without voice
-    w/o vocals | remove the vocals | remove vocals | remove lead vocals | get rid of the singer | minus vocals
-    music without vocals | instrumental without voice | song without singing | mix minus vocals | music, not vocals
-    music but not singing | no vocals but music | no singing | no speech | mute the vocals | vocal removal | vocal remover
-    vocals removed | music with vocals removed | remove the vocals from the song | remove vocals from the music
-    track with no vocals | karaoke without lead vocals | instrumental, no vocals | take out the vocals | suppress speech
-    musique | musique de fond | accompagnement | sans voix | sans chant | pas de voix | Musik | Hintergrundmusik
-    Begleitung | ohne Gesang | ohne Stimme | música | musica | música de fondo | acompañamiento | sin voz | sem voz
-    sem vocais | senza voce | strumentale | zonder zang | utan sång | bez wokalu | музыка | инструментал | минусовка
-    без вокала | без голоса | 伴奏 | カラオケ | 音楽 | 音乐 | 卡拉OK | 无人声 | 반주 | 음악"""
+ACCOMPANIMENT = """
+    instrumental | Instrumental | instrumental version | karaoke | karaoke track | backing track
+    backing tracks | accompaniment | music | background music | the music | band | live band | backing band
+    instruments | all instruments | musical instruments | minus one | music minus one | off vocal
+    non-vocal music | bgm | everything but the vocals | everything except the voice | all but the vocals
+    anything but vocals | everything with no vocals | everything other than the vocals | no vocals | no voice
+    without vocals | without voice | w/o vocals | remove the vocals | remove vocals | remove lead vocals
+    get rid of the singer | minus vocals | music without vocals | instrumental without voice
+    song without singing | mix minus vocals | music, not vocals | music but not singing | no vocals but music
+    no singing | no speech | mute the vocals | vocal removal | vocal remover | vocals removed
+    music with vocals removed | remove the vocals from the song | remove vocals from the music
+    track with no vocals | karaoke without lead vocals | instrumental, no vocals | take out the vocals
+    suppress speech | musique | musique de fond | accompagnement | sans voix | sans chant | pas de voix | Musik
+    Hintergrundmusik | Begleitung | ohne Gesang | ohne Stimme | música | musica | música de fondo
+    acompañamiento | sin voz | sem voz | sem vocais | senza voce | strumentale | zonder zang | utan sång
+    bez wokalu | музыка | инструментал | минусовка | без вокала | без голоса | 伴奏 | カラオケ | 音楽 | 音乐
+    卡拉OK | 无人声 | 반주 | 음악
+"""
 
-REFUSED = """acoustic guitar | drums | bass | piano | strings | vocal synth | talk box | talk box guitar | vocoder
-    vocals and drums | vocals and guitar | guitar vocals | lead guitar | lead | background | backing | harmonies | solo
-    music box | voice over music | vocals and music | singing with music | band singing | music and speech | rap music
-    choir music | vocal music | gospel music | opera music | opera | vocal chops | choir pad | vox organ | vox continental
-    singing bowl | bird singing | dog barking | crowd | crowd cheering | applause | laughter | humming | beatbox
-    human beatbox | man | a woman | person | tenor | alto | no | remove | without | everything | everything and vocals
-    no drums | music without drums | everything but the drums | without piano | remove the guitar | no vocals no music
-    no vocals and music | vocals no | vocals mute | muted vocals | not without vocals | no no vocals | don't remove vocals
+REFUSED = """
+    acoustic guitar | drums | bass | piano | strings | vocal synth | talk box | talk box guitar | vocoder
+    vocals and drums | vocals and guitar | guitar vocals | lead guitar | lead | background | backing | harmonies
+    solo | music box | voice over music | vocals and music | singing with music | band singing
+    music and speech | rap music | choir music | vocal music | gospel music | opera music | opera | vocal chops
+    choir pad | vox organ | vox continental | singing bowl | bird singing | dog barking | crowd | crowd cheering
+    applause | laughter | humming | beatbox | human beatbox | man | a woman | person | tenor | alto | no
+    remove | without | everything | everything and vocals | no drums | music without drums
+    everything but the drums | without piano | remove the guitar | no vocals no music | no vocals and music
+    vocals no | vocals mute | muted vocals | not without vocals | no no vocals | don't remove vocals
     no vocals removed | vocals without background vocals | lead vocals without singing | instrumental vocals
     instrumental with vocals | song with vocals | with vocals | karaoke vocals | take vocals out of the mix
-    take the vocals away | vocals free of music | vocals removed music | vocals off | -vocals | mix - vocals | !vocals
-    vocals ~ drums | instrumental solo | instrumental melody | main instruments | lead instruments | male music | speaker
-    voice mail | the left vocals | background noise | noise | everything but noise | song | track | mix | the sound | from vocals
-    vocals kazoo | asdf | 12 | vocals 2 | voix et guitare | Gesang und Klavier | гитара | ギター | vocalguitar | novox"""
+    take the vocals away | vocals free of music | vocals removed music | vocals off | -vocals | mix - vocals
+    !vocals | vocals ~ drums | instrumental solo | instrumental melody | main instruments | lead instruments
+    male music | speaker | voice mail | the left vocals | background noise | noise | everything but noise | song
+    track | mix | the sound | from vocals | vocals kazoo | asdf | 12 | vocals 2 | voix et guitare
+    Gesang und Klavier | гитара | ギター | vocalguitar | novox
+"""
 
 
 def listed(table: str) -> list[str]:
-    return [prompt.strip() for line in table.splitlines() for prompt in line.split("|")]
+    return [prompt.strip() for line in table.strip().splitlines() for prompt in line.split("|")]
 
 
 @pytest.mark.parametrize("prompt", listed(VOCALS))
@@ -139,8 +151,8 @@ def test_one_unknown_word_anywhere_is_a_refusal(head, unknown):
 
 
 @given(st.text())
-def test_any_text_gets_an_answer(text):
-    assert read_intent(text) in {None, read_intent(f"  {text}  ")}
+def test_any_text_gets_an_answer_and_spaces_around_it_say_nothing(text):
+    assert read_intent(text) == read_intent(f"  {text}  ")
 
 
 @given(st.sampled_from(listed(VOCALS) + listed(ACCOMPANIMENT) + listed(REFUSED)))
