@@ -103,11 +103,10 @@ def separate(
             )
             manifest = _manifest(request, region, info, model, plan, files, separation, key)
             paths, manifest_path = files.publish(manifest)
-    target, residual = paths.get("target"), paths.get("residual")
-    if cache and kept is None and target is not None:
-        cache.store(key, target)
+    if cache and kept is None and "target" in paths:
+        cache.store(key, paths["target"])
     on_progress(Progress(1, "done", 0.0))
-    return replace(separation, target=target, residual=residual, manifest=manifest_path)
+    return replace(separation, target=paths.get("target"), residual=paths.get("residual"), manifest=manifest_path)
 
 
 def _ask(request: SeparationRequest, region: Region, info: SourceInfo) -> Ask:

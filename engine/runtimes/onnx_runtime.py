@@ -57,8 +57,6 @@ class OnnxGraph:
         options.log_severity_level = 3
         # Spinning threads would burn the cores that the transforms around the graph need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # The arena keeps the largest window's memory for good and doubles it on the way there.
-        options.enable_cpu_mem_arena = False
         try:
             self._session: Any = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as e:  # onnxruntime's own exceptions share no base class
