@@ -1,0 +1,152 @@
+"""From noise to latents: seeded noise, schedules and solvers, as pure functions on any array that can be added.
+
+A plan fixes a solver and its times before anything runs, so a model can compute once what depends on the times alone.
+The velocity is asked by evaluation number, and NFE, "number of function evaluations", is the length of that list:
+the reference's 16 midpoint steps are 32 NFE. Time runs from 0, noise, to 1, data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.request import MAX_NFE, Quality
+
+Method = Literal["euler", "midpoint", "heun", "ab2"]
+Array = TypeVar("Array", bound=Any)
+Velocity = Callable[[Array, int], Array]
+"""(state, evaluation number) → velocity; the number's time is `plan.times[number]`."""
+
+QUALITY_NFE: Final[dict[Quality, int]] = {"draft": 2, "fast": 8, "best": 32}
+"""What each quality name costs; a request's `nfe` goes before it."""
+_PER_STEP: Final[dict[Method, int]] = {"euler": 1, "ab2": 1, "midpoint": 2, "heun": 2}
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """A solver on a grid."""
+
+    method: Method
+    grid: tuple[float, ...]
+    """Step boundaries, rising from 0 to 1."""
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise ValueError(f"no solver {self.method!r}; there are {', '.join(get_args(Method))}")
+        rising = all(a < b for a, b in zip(self.grid, self.grid[1:], strict=False))
+        if len(self.grid) < 2 or self.grid[0] != 0.0 or self.grid[-1] != 1.0 or not rising:
+            raise ValueError(f"a grid rises from 0 to 1, not {self.grid}")
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """The time of every evaluation, in order."""
+        steps = zip(self.grid, self.grid[1:], strict=False)
+        match self.method:
+            case "euler" | "ab2":
+                return self.grid[:-1]
+            case "midpoint":
+                return tuple(t for a, b in steps for t in (a, a + (b - a) / 2))
+            case "heun":
+                return tuple(t for a, b in steps for t in (a, b))
+
+    @property
+    def nfe(self) -> int:
+        """Velocity evaluations."""
+        return (len(self.grid) - 1) * _PER_STEP[self.method]
+
+
+def plan_sampling(
+    quality: Quality = "best", nfe: int | None = None, method: Method | None = None, sway: float = 0.0
+) -> SamplingPlan:
+    """The plan for a quality name or a number of evaluations.
+
+    Midpoint, the reference's solver, where the number is even; otherwise Euler for 1 and Adams-Bashforth for more.
+    Raises `ValueError` when `nfe` is out of range or the method cannot spend it.
+    """
+    n = QUALITY_NFE[quality] if nfe is None else nfe
+    if not 1 <= n <= MAX_NFE:
+        raise ValueError(f"nfe is {n}; use 1 to {MAX_NFE}")
+    if method is None:
+        method = "midpoint" if n % 2 == 0 else "euler" if n == 1 else "ab2"
+    if method not in get_args(Method):
+        raise ValueError(f"no solver {method!r}; there are {', '.join(get_args(Method))}")
+    if n % _PER_STEP[method]:
+        raise ValueError(f"{method} takes an even number of evaluations, not {n}")
+    return SamplingPlan(method, uniform(n // _PER_STEP[method]) if sway == 0 else swayed(n // _PER_STEP[method], sway))
+
+
+def uniform(n_steps: int) -> tuple[float, ...]:
+    """Equal steps. Each boundary is one division, so powers of two are exact."""
+    return tuple(step / n_steps for step in range(n_steps + 1))
+
+
+def swayed(n_steps: int, sway: float) -> tuple[float, ...]:
+    """Uniform steps bent by `t + sway * (cos(pi t / 2) - 1 + t)`: negative crowds them near the noise.
+
+    Raises `ValueError` outside -1 to 2 / (pi - 2), where times would fall.
+    """
+    if not -1 <= sway <= 2 / (math.pi - 2):
+        raise ValueError(f"sway is {sway}; use -1 to {2 / (math.pi - 2):.3f}")
+    inner = [t + sway * (math.cos(math.pi * t / 2) - 1 + t) for t in uniform(n_steps)[1:-1]]
+    return (0.0, *inner, 1.0)
+
+
+def solve(
+    velocity: Velocity[Array], x: Array, plan: SamplingPlan, between: Callable[[int], None] = lambda done: None
+) -> Array:
+    """Carry `x` from time 0 to time 1.
+
+    `between` is called with the number of evaluations done, before each and after the last: it reports progress, and
+    what it raises ends the run.
+    """
+    done = 0
+
+    def evaluate(at: Array) -> Array:
+        nonlocal done
+        between(done)
+        answer = velocity(at, done)
+        done += 1
+        return answer
+
+    before: tuple[float, Array] | None = None
+    for start, end in zip(plan.grid, plan.grid[1:], strict=False):
+        step = end - start
+        v = evaluate(x)
+        match plan.method:
+            case "euler":
+                x = x + step * v
+            case "midpoint":
+                x = x + step * evaluate(x + (step / 2) * v)
+            case "heun":
+                x = x + (step / 2) * (v + evaluate(x + step * v))
+            case "ab2":
+                if before is None:
+                    x = x + step * v
+                else:
+                    ratio = step / before[0] / 2
+                    x = x + step * ((1 + ratio) * v - ratio * before[1])
+                before = (step, v)
+    between(done)
+    return x
+
+
+def noise(seeds: Sequence[int], n_frames: int, n_channels: int) -> npt.NDArray[np.float32]:
+    """Standard normal values `(seed, frame, channel)`, the same on every machine and device.
+
+    Philox counts, it has no state to differ in: frame f of a seed is the same whatever the clip's length and whatever
+    other seeds are drawn with it. Made on the CPU, to be moved. Seeds are 0 to 2^64 - 1.
+    """
+    n_values = n_frames * n_channels
+    out = np.empty((len(seeds), n_frames, n_channels), dtype=np.float32)
+    for index, seed in enumerate(seeds):
+        raw = np.random.Philox(key=seed).random_raw(n_values + n_values % 2).reshape(-1, 2)
+        unit = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        radius, angle = np.sqrt(-2 * np.log(unit[:, 0])), 2 * np.pi * unit[:, 1]
+        normal = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+        out[index] = normal.reshape(-1)[:n_values].reshape(n_frames, n_channels)
+    return out
