@@ -1,0 +1,14 @@
+"""The command line, `stembridge …`: one small file for each group of commands.
+
+app        the commands together, and what their failures return
+console    what is written where: results on stdout, progress and errors on stderr
+ranges     `12:20`, `10-30`, `1:05-1:20.5` → seconds
+extract    one separation here and now, without an engine
+serve      the engine
+jobs       submit, jobs, cancel: talk to a running engine
+demo       the whole round trip on the bundled excerpt
+presets    list, show, check
+models     list
+install    the DAW scripts
+doctor     is this machine ready?
+"""

@@ -1,0 +1,150 @@
+"""Is this machine ready? One finding for each thing that can be missing, with the command that mends it."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final, Literal
+
+import platformdirs
+
+from bridge import install
+from bridge.codec import decode_answer, encode
+from bridge.paths import default_out_root
+from bridge.protocol import DEFAULT_PORT, Pong
+from bridge.requests import Ping
+from engine import health, models
+from engine.errors import StembridgeError
+
+State = Literal["ok", "note", "missing"]
+"""`note`: works without; `missing`: does not work until it is mended."""
+LITTLE_SPACE_BYTES: Final = 1_000_000_000
+PING_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at."""
+
+    what: str
+    state: State
+    detail: str
+    remedy: str = ""
+    """A command, or what else to do; empty when there is nothing to do."""
+
+
+def examine(
+    *, out_dir: Path | None = None, state_dir: Path | None = None, port: int = DEFAULT_PORT
+) -> Iterator[Finding]:
+    """Look at everything in turn; a finding is yielded as soon as it is known. Raises nothing of its own."""
+    yield _python()
+    yield _runtime()
+    yield from _models()
+    yield _folder("output folder", out_dir or default_out_root(), "stembridge serve --out FOLDER")
+    state = state_dir or Path(platformdirs.user_state_dir("stembridge", appauthor=False))
+    yield _folder("state folder", state, "")
+    yield _port(port)
+    yield from _daws()
+    yield _pictures()
+
+
+def ready(findings: list[Finding]) -> bool:
+    """Whether nothing is missing."""
+    return all(finding.state != "missing" for finding in findings)
+
+
+def _python() -> Finding:
+    return Finding("Python", "ok", f"{platform.python_version()}, {sys.executable}")
+
+
+def _runtime() -> Finding:
+    try:
+        return Finding("runtime", "ok", health.runtime())
+    except StembridgeError as e:
+        return Finding("runtime", "missing", e.text, e.remedy)
+
+
+def _models() -> Iterator[Finding]:
+    try:
+        names = sorted(models.installed())
+    except StembridgeError as e:
+        yield Finding("models", "missing", e.text, e.remedy)
+        return
+    if not names:
+        yield Finding("models", "missing", "no model is installed", "pip install --force-reinstall stembridge")
+    for name in names:
+        try:
+            size = health.model_files(name)
+        except StembridgeError as e:
+            yield Finding(f"model {name}", "missing", e.text, e.remedy)
+        else:
+            yield Finding(f"model {name}", "ok", f"whole, {size / 1e6:.1f} MB")
+
+
+def _folder(what: str, folder: Path, remedy: str) -> Finding:
+    try:
+        free = health.writable_bytes(folder)
+    except StembridgeError as e:
+        return Finding(what, "missing", e.text, remedy or e.remedy)
+    if free < LITTLE_SPACE_BYTES:
+        return Finding(what, "note", f"{folder} has only {free / 1e6:.0f} MB left", "Free some space.")
+    return Finding(what, "ok", f"{folder}, {free / 1e9:.0f} GB free")
+
+
+def _port(port: int) -> Finding:
+    what = f"port {port}"
+    try:
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+            with socket.socket(socket.AF_INET, kind) as probe:
+                if kind == socket.SOCK_STREAM and sys.platform != "win32":
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a closed engine's port lingers
+                probe.bind(("127.0.0.1", port))
+    except OSError:
+        version = _engine_version(port)
+        if version is not None:
+            return Finding(what, "ok", f"the engine is running, version {version}")
+        return Finding(what, "missing", "another program holds it", "stembridge serve --port N, with another N")
+    return Finding(what, "ok", "free; start the engine with: stembridge serve")
+
+
+def _engine_version(port: int) -> str | None:
+    """The version of the engine that answers on `port` of this machine; None when none does within `PING_S`."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        caller.settimeout(PING_S)
+        try:
+            caller.sendto(encode(Ping(secrets.token_hex(4))), ("127.0.0.1", port))
+            answer = decode_answer(caller.recv(65_536))
+        except (OSError, StembridgeError):
+            return None
+    return answer.version if isinstance(answer, Pong) else None
+
+
+def _daws() -> Iterator[Finding]:
+    folders = install.ardour_config_dirs()
+    if not folders:
+        yield Finding(
+            "Ardour", "note", "not found on this machine", "Start Ardour once, then: stembridge install ardour"
+        )
+    for folder in folders:
+        what = f"Ardour {install.ardour_version(folder)}"
+        try:
+            version = install.installed_ardour_version(folder)
+        except StembridgeError as e:
+            yield Finding(what, "note", e.text, e.remedy)
+            continue
+        if version is None:
+            yield Finding(what, "note", f"the scripts are not in {folder}", "stembridge install ardour")
+        else:
+            yield Finding(what, "ok", f"scripts of version {version} in {folder}")
+
+
+def _pictures() -> Finding:
+    if find_spec("matplotlib") is None:
+        return Finding("pictures", "note", "matplotlib is not installed", "pip install 'stembridge[plots]'")
+    return Finding("pictures", "ok", "matplotlib is installed")

@@ -1,0 +1,54 @@
+"""Is what the engine needs on this machine? Quick questions for `stembridge doctor`, asked without opening a model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from errno import ENOSPC
+from pathlib import Path
+
+from engine.errors import StembridgeError
+from engine.models import installed
+
+
+def runtime() -> str:
+    """The installed runtime and its version. Raises `StembridgeError` (`runtime_missing`): none, or two that clash."""
+    from engine.runtimes.onnx_runtime import check_installed
+
+    return check_installed()
+
+
+def model_files(name: str) -> int:
+    """Read every file of an installed model and compare its hash; returns the bytes read.
+
+    Raises `StembridgeError`: `unknown_model`, `model_missing`, `model_corrupt`.
+    """
+    bundles = installed()
+    if name not in bundles:
+        raise StembridgeError(
+            "unknown_model",
+            f"There is no model {name!r} on this machine.",
+            f"Installed: {', '.join(sorted(bundles)) or 'none'}.",
+        )
+    return sum(bundles[name].path(file).stat().st_size for file in bundles[name].files)
+
+
+def writable_bytes(folder: Path) -> int:
+    """Write a small nameless file where `folder` is or would be made, and drop it; returns the bytes free there.
+
+    Raises `StembridgeError` (`output_not_writable`, `disk_full`).
+    """
+    try:
+        nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=nearest) as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+        return shutil.disk_usage(nearest).free
+    except OSError as e:
+        raise StembridgeError(
+            "disk_full" if e.errno == ENOSPC else "output_not_writable",
+            f"{folder} cannot be written: {e.strerror}.",
+            "Free some space." if e.errno == ENOSPC else "Choose another folder, or mend its permissions.",
+        ) from e

@@ -1,0 +1,109 @@
+"""The doctor: a well machine is ready; each illness is named with what mends it, and the exit status says so."""
+
+import json
+import socket
+
+import pytest
+
+from bridge import doctor
+from bridge.__main__ import main
+from bridge.codec import decode_request, encode
+from bridge.protocol import Pong
+from engine.errors import ExitCode, StembridgeError
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_MUSIC_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def port():
+    """A port that nothing holds."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def found(port, **where):
+    return {finding.what: finding for finding in doctor.examine(port=port, **where)}
+
+
+def test_a_well_machine_is_ready(port, capsys):
+    assert main(["doctor", "--port", str(port), "--json"]) == ExitCode.DONE
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["ready"] is True
+    assert {"Python", "runtime", "output folder", "state folder", f"port {port}"} <= {
+        finding["what"] for finding in answer["findings"]
+    }
+
+
+def test_the_table_shows_each_finding_and_the_commands_apart(port, capsys):
+    assert main(["doctor", "--port", str(port)]) == ExitCode.DONE
+    text = capsys.readouterr().out
+    assert "stembridge install ardour" in text
+    assert "This machine is ready." in text
+
+
+def test_a_missing_runtime_means_not_ready_and_names_the_command(port, monkeypatch, capsys):
+    def none():
+        raise StembridgeError("runtime_missing", "onnxruntime is not installed.", "pip install 'stembridge[cpu]'")
+
+    monkeypatch.setattr(doctor.health, "runtime", none)
+    assert main(["doctor", "--port", str(port)]) == ExitCode.NOT_READY
+    text = capsys.readouterr().out
+    assert "runtime (needed): pip install 'stembridge[cpu]'" in text
+    assert "not ready" in text
+
+
+def test_a_damaged_model_is_found(port, monkeypatch):
+    def damaged(name):
+        raise StembridgeError("model_corrupt", f"{name} is damaged.", "Install it again.")
+
+    monkeypatch.setattr(doctor.health, "model_files", damaged)
+    findings = list(doctor.examine(port=port))
+    assert any(f.state == "missing" and "damaged" in f.detail for f in findings)
+    assert not doctor.ready(findings)
+
+
+def test_an_output_folder_that_cannot_be_is_found(port, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert found(port, out_dir=tmp_path / "file" / "out")["output folder"].state == "missing"
+
+
+def test_a_silent_program_on_the_port_is_told_from_an_engine(monkeypatch):
+    monkeypatch.setattr(doctor, "PING_S", 0.05)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        number = other.getsockname()[1]
+        finding = found(number)[f"port {number}"]
+    assert finding.state == "missing"
+    assert "--port" in finding.remedy
+
+
+def test_a_running_engine_is_recognised():
+    import threading
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as engine:
+        engine.bind(("127.0.0.1", 0))
+        engine.settimeout(10)
+        number = engine.getsockname()[1]
+
+        def answer():
+            datagram, caller = engine.recvfrom(65_536)
+            engine.sendto(encode(Pong(decode_request(datagram).rid, "9.8.7", 1, "idle")), caller)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        finding = found(number)[f"port {number}"]
+        thread.join()
+    assert (finding.state, finding.detail) == ("ok", "the engine is running, version 9.8.7")
+
+
+def test_ardour_with_and_without_the_scripts(port, home):
+    (home / "ardour7").mkdir()
+    assert found(port)["Ardour 7"].remedy == "stembridge install ardour"
+    main(["install", "ardour", "--folder", str(home / "ardour7"), "--mailbox", str(home / "mailbox")])
+    assert found(port)["Ardour 7"].state == "ok"
