@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -233,3 +234,29 @@ def test_silence_stays_silence(shelf: Shelf, tmp_path: Path) -> None:
     assert not stem(done.target).any()
     assert done.null_db == -np.inf
     assert Separation.from_dict(done.to_dict()) == done
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MB of its own; needs the right to mount."""
+    folder = tmp_path / "small disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system of a test's own can be mounted here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_half_way_leaves_nothing(shelf: Shelf, mixture_file: MakeFile, small_disk: Path) -> None:
+    source = mixture_file(20.0)
+    before = source.read_bytes()
+    with pytest.raises(StembridgeError, match="no room left") as caught:
+        run(shelf, source, small_disk / "out")
+    assert caught.value.code == "disk_full"
+    assert list((small_disk / "out").iterdir()) == []
+    assert source.read_bytes() == before
+    # The queue goes on: the next, smaller job fits.
+    assert run(shelf, mixture_file(1.0, name="short.wav"), small_disk / "out").null_db <= -120
