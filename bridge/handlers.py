@@ -1,0 +1,178 @@
+"""What each request does: one function a request, from its message to its answer or a `StembridgeError`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, Protocol
+
+from bridge import protocol as api
+from bridge import requests, telling
+from bridge.forms import from_submit
+from bridge.listeners import Listeners, client_text, udp_peer
+from bridge.presets import Preset
+from bridge.transport import Peer
+from engine.errors import StembridgeError
+from engine.job import INTERACTIVE_PRIORITY, PREVIEW_PRIORITY, Job
+from engine.request import SeparationRequest
+
+_MAX_PAGE: Final = 2**24
+
+
+class Queue(Protocol):
+    """What is asked of `engine.jobs.JobQueue`."""
+
+    def submit(self, request: SeparationRequest, *, priority: int = ..., client: str = ...) -> Job: ...
+    def cancel(self, job_id: str) -> Job: ...
+    def cancel_all(self) -> list[Job]: ...
+    def job(self, job_id: str) -> Job: ...
+    def jobs(self, offset: int = ..., limit: int = ...) -> list[Job]: ...
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What `info` tells of the engine."""
+
+    models: tuple[str, ...]
+    runtime: str
+    device: str
+    rate_hz: int
+    limits: Mapping[str, int | float]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """All the server can do, as plain callables that return at once; wired in `bridge.serve`."""
+
+    queue: Queue
+    to_request: Callable[[Mapping[str, Any], bool], SeparationRequest]
+    """Fields, and whether it is a preview → the request, or `StembridgeError`."""
+    check: Callable[[SeparationRequest], object]
+    """Raises `StembridgeError` when no installed model can answer the request; reads no audio."""
+    facts: Callable[[], Facts]
+    presets: Callable[[], Mapping[str, Preset]]
+    warm: Callable[[str], object]
+    """Begins to load a model ("" for the preferred one) and returns. Raises `StembridgeError` (`unknown_model`)."""
+    unload: Callable[[str], object]
+    """Gives a model's memory back ("" for all). Raises `StembridgeError` (`unknown_model`)."""
+    version: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """Who asks, and what the server has to answer with."""
+
+    peer: Peer
+    backend: Backend
+    listeners: Listeners
+    is_own: Callable[[str, int], bool]
+    """Whether a host and port are the server's own."""
+    allow_remote: bool
+    busy: bool
+
+
+def handle(call: Call, request: api.Request) -> api.Message:
+    """Carries a request out. Raises `StembridgeError` with the codes its message class names."""
+    return HANDLERS[type(request)](call, request)
+
+
+def _ping(call: Call, request: requests.Ping) -> api.Message:
+    return api.Pong(request.rid, call.backend.version, api.API, "busy" if call.busy else "idle")
+
+
+def _info(call: Call, request: requests.Info) -> api.Message:
+    facts = call.backend.facts()
+    names, limits = ",".join(facts.models), json.dumps(dict(facts.limits))
+    version = call.backend.version
+    return api.InfoAnswer(request.rid, version, api.API, names, facts.runtime, facts.device, facts.rate_hz, limits)
+
+
+def _listener(call: Call, host: str, port: int) -> Peer:
+    if not host and not port:
+        return call.peer
+    return udp_peer(host or call.peer.host, port, allow_remote=call.allow_remote, is_own=call.is_own)
+
+
+def _subscribe(call: Call, request: requests.Subscribe) -> api.Message:
+    call.listeners.add(call.peer, _listener(call, request.host, request.port), request.topics)
+    return api.Ack(request.rid, "")
+
+
+def _unsubscribe(call: Call, request: requests.Unsubscribe) -> api.Message:
+    call.listeners.remove(_listener(call, request.host, request.port))
+    return api.Ack(request.rid, "")
+
+
+def _submit(call: Call, request: requests.Submit) -> api.Message:
+    preview = isinstance(request, requests.Preview)
+    asked = call.backend.to_request(from_submit(request), preview)
+    call.backend.check(asked)
+    priority = PREVIEW_PRIORITY if preview else INTERACTIVE_PRIORITY
+    job = call.backend.queue.submit(asked, priority=priority, client=client_text(call.peer, request.rid))
+    return api.Ack(request.rid, job.id)
+
+
+def _cancel(call: Call, request: requests.Cancel) -> api.Message:
+    return api.Ack(request.rid, call.backend.queue.cancel(request.job).id)
+
+
+def _cancel_all(call: Call, request: requests.CancelAll) -> api.Message:
+    return api.CancelAllAnswer(request.rid, len(call.backend.queue.cancel_all()))
+
+
+def _jobs(call: Call, request: requests.Jobs) -> api.Message:
+    if not 0 <= request.page < _MAX_PAGE:
+        raise StembridgeError("bad_value", f"The page is {request.page}.", "Pages begin at 0.")
+    found = call.backend.queue.jobs(request.page * api.PAGE_JOBS, api.PAGE_JOBS + 1)
+    page = found[: api.PAGE_JOBS]
+    words = tuple(word for job in page for word in telling.row(job))
+    return api.JobsAnswer(request.rid, request.page, len(found) > len(page), words)
+
+
+def _job(call: Call, request: requests.JobStatus) -> api.Message:
+    return telling.snapshot(request.rid, call.backend.queue.job(request.job))
+
+
+def _presets(call: Call, request: requests.Presets) -> api.Message:
+    presets = sorted(call.backend.presets().items())
+    return api.PresetsAnswer(request.rid, tuple(word for name, preset in presets for word in (name, preset.title)))
+
+
+def _preset(call: Call, request: requests.PresetShow) -> api.Message:
+    presets = call.backend.presets()
+    if request.name not in presets:
+        remedy = f"The presets are {', '.join(sorted(presets))}."
+        raise StembridgeError("unknown_preset", f"There is no preset {request.name[:60]!r}.", remedy)
+    preset = presets[request.name]
+    told = [(field.name, getattr(preset, field.name)) for field in fields(preset)]
+    words = (word for key, value in told if isinstance(value, str | int | float) for word in (key, value))
+    return api.PresetAnswer(request.rid, tuple(words))
+
+
+def _warm(call: Call, request: requests.Warm) -> api.Message:
+    call.backend.warm(request.model)
+    return api.Ack(request.rid, "")
+
+
+def _unload(call: Call, request: requests.Unload) -> api.Message:
+    call.backend.unload(request.model)
+    return api.Ack(request.rid, "")
+
+
+HANDLERS: Final[dict[type[api.Request], Callable[[Call, Any], api.Message]]] = {
+    requests.Ping: _ping,
+    requests.Info: _info,
+    requests.Subscribe: _subscribe,
+    requests.Unsubscribe: _unsubscribe,
+    requests.Submit: _submit,
+    requests.Preview: _submit,
+    requests.Cancel: _cancel,
+    requests.CancelAll: _cancel_all,
+    requests.Jobs: _jobs,
+    requests.JobStatus: _job,
+    requests.Presets: _presets,
+    requests.PresetShow: _preset,
+    requests.Warm: _warm,
+    requests.Unload: _unload,
+}

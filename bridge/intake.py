@@ -1,0 +1,185 @@
+"""The fields of a submit → a `SeparationRequest`: checked, with preset and track name applied, and paths allowed."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from bridge.fields import FIELDS, MAX_RATE_HZ, MIN_RATE_HZ, Field, check_key
+from bridge.paths import PathPolicy, readable, writable
+from bridge.presets import Preset, load_presets
+from bridge.prompts import prompt_from_track
+from bridge.protocol import PREVIEW_MAX_S
+from bridge.times import seconds
+from engine.errors import StembridgeError
+from engine.request import MAX_SOURCE_FILES, MAX_SPANS, SeparationRequest, Sign, Span
+
+PRESET_KEYS: Final = ("prompt", "keep", "quality", "nfe", "model", "output")
+"""What a preset may set besides its context and its spans; explicit fields win."""
+_DIGITS: Final = re.compile(r"\s*[0-9]{1,20}\s*")
+
+
+def to_request(
+    fields: Mapping[str, Any],
+    policy: PathPolicy,
+    *,
+    preview: bool = False,
+    presets: Callable[[], Mapping[str, Preset]] = load_presets,
+    prompt_of: Callable[[str], str | None] = prompt_from_track,
+) -> SeparationRequest:
+    """What the engine is asked. Explicit fields win over the preset, the preset over the defaults; a track's name makes
+    the prompt only where neither gives one. Empty texts and None count as absent.
+
+    Raises `StembridgeError`: `unknown_key`, `bad_value`, `unknown_preset`, `no_prompt`, `path_refused` and all that
+    `SeparationRequest` raises; for a preview also `too_long`.
+    """
+    given = {key: value for key, value in fields.items() if value is not None and value != "" and value != []}
+    for key in given:
+        check_key(key)
+    rate_hz = _whole(given, "rate", MIN_RATE_HZ, MAX_RATE_HZ)
+    values: dict[str, Any] = {"source": _sources(given, policy), "out_dir": writable(_text(given, "out"), policy)}
+    for key, name in (("start", "start_s"), ("end", "end_s"), ("context", "context_s"), ("position", "position_s")):
+        if key in given:
+            values[name] = seconds(_one(given, key), key=key, rate_hz=rate_hz)
+    if "item" in given:
+        values["item_start_s"], values["item_end_s"] = _pair("item", given["item"], rate_hz)
+    values["spans"] = (*_spans("+", given, rate_hz), *_spans("-", given, rate_hz))
+    for key in ("prompt", "model", "name"):
+        values[key] = _text(given, key)
+    for key in ("keep", "quality", "output"):
+        values[key] = _choice(given, FIELDS[key])
+    values["nfe"] = _whole(given, "nfe", 1, 2**31)
+    values["seed"] = _whole(given, "seed", 0, 2**63 - 1)
+    values = {key: value for key, value in values.items() if value is not None}
+    if preview:
+        values.setdefault("quality", "draft")
+    if "preset" in given:
+        values = _under(values, _preset(given, presets()))
+    if "prompt" not in values:
+        values["prompt"] = _prompt_of_track(given, prompt_of)
+    request = SeparationRequest(**values)
+    if preview:
+        _require_short(request)
+    return request
+
+
+def _sources(given: Mapping[str, Any], policy: PathPolicy) -> tuple[Any, ...]:
+    listed = given.get("path+", [])
+    single = given.get("path", [])
+    if listed and single:
+        raise StembridgeError(
+            "bad_value", "Both path and path+ are given.", "Use path for one file, path+ for several."
+        )
+    texts = [text for value in (single, listed) for text in (value if isinstance(value, list) else [value])]
+    if not texts:
+        raise StembridgeError("bad_value", "There is no path.", "Name the source file.")
+    if len(texts) > MAX_SOURCE_FILES:
+        raise StembridgeError("bad_source", f"There are {len(texts)} source files.", f"Name 1 to {MAX_SOURCE_FILES}.")
+    for text in texts:
+        if not isinstance(text, str):
+            raise _bad("path", text, "Send it as a string.")
+    return tuple(readable(text, policy) for text in texts)
+
+
+def _spans(sign: Sign, given: Mapping[str, Any], rate_hz: int | None) -> list[Span]:
+    key = f"span{sign}"
+    pairs = given.get(key, [])
+    if isinstance(pairs, list | tuple) and len(pairs) == 2 and not any(isinstance(p, list | tuple) for p in pairs):
+        pairs = [pairs]
+    if not isinstance(pairs, list | tuple):
+        raise _bad(key, pairs, "Send a start and an end.")
+    if len(pairs) > MAX_SPANS:
+        raise StembridgeError("too_long", f"There are {len(pairs)} spans.", f"Use at most {MAX_SPANS}.")
+    return [Span(sign, *_pair(key, pair, rate_hz)) for pair in pairs]
+
+
+def _pair(key: str, pair: Any, rate_hz: int | None) -> tuple[float, float]:
+    if not isinstance(pair, list | tuple) or len(pair) != 2 or any(isinstance(t, list | dict) for t in pair):
+        raise _bad(key, pair, "Send a start and an end.")
+    return seconds(pair[0], key=key, rate_hz=rate_hz), seconds(pair[1], key=key, rate_hz=rate_hz)
+
+
+def _one(given: Mapping[str, Any], key: str) -> Any:
+    value = given[key]
+    if isinstance(value, list | dict | tuple):
+        raise _bad(key, value, f"Send one value, such as {FIELDS[key].example}.")
+    return value
+
+
+def _text(given: Mapping[str, Any], key: str) -> str | None:
+    value = given.get(key)
+    if value is not None and not isinstance(value, str):
+        raise _bad(key, value, "Send it as a string.")
+    return value
+
+
+def _whole(given: Mapping[str, Any], key: str, low: int, high: int) -> int | None:
+    value = given.get(key)
+    if value is None:
+        return None
+    number: int | None = None
+    if isinstance(value, str):
+        number = int(value) if _DIGITS.fullmatch(value) else None
+    elif not isinstance(value, bool) and isinstance(value, int | float) and value == value // 1:
+        number = int(value)
+    if number is None or not low <= number <= high:
+        raise _bad(key, value, f"Send a whole number from {low} to {high}.")
+    return number
+
+
+def _choice(given: Mapping[str, Any], field: Field) -> str | None:
+    value = given.get(field.key)
+    if value is not None and (not isinstance(value, str) or value not in field.choices):
+        raise _bad(field.key, value, f"Use one of {', '.join(field.choices)}.")
+    return value
+
+
+def _preset(given: Mapping[str, Any], presets: Mapping[str, Preset]) -> Preset:
+    name = _text(given, "preset") or ""
+    if name not in presets:
+        near = difflib.get_close_matches(name, presets, n=1)
+        raise StembridgeError(
+            "unknown_preset",
+            f"There is no preset {name[:60]!r}." + (f" Did you mean {near[0]!r}?" if near else ""),
+            f"The presets are {', '.join(sorted(presets))}.",
+        )
+    return presets[name]
+
+
+def _under(values: dict[str, Any], preset: Preset) -> dict[str, Any]:
+    """The preset under what is already there."""
+    offered = {key: getattr(preset, key) for key in PRESET_KEYS}
+    offered["context_s"] = preset.context
+    if preset.spans == "selection" and not values["spans"] and "start_s" in values and "end_s" in values:
+        values = {**values, "spans": (Span("+", values["start_s"], values["end_s"]),)}
+    return {**{key: value for key, value in offered.items() if value not in (None, "")}, **values}
+
+
+def _prompt_of_track(given: Mapping[str, Any], prompt_of: Callable[[str], str | None]) -> str:
+    track = _text(given, "track")
+    if track is None:
+        return ""  # for `SeparationRequest` to judge: a `+` span may be prompt enough
+    prompt = prompt_of(track)
+    if prompt is None:
+        raise StembridgeError(
+            "no_prompt",
+            f"The track's name {track[:80]!r} does not say what to extract.",
+            "Type a prompt such as 'vocals', or name the track after what you want.",
+        )
+    return prompt
+
+
+def _require_short(request: SeparationRequest) -> None:
+    if request.end_s is None or request.end_s - request.start_s > PREVIEW_MAX_S + 1e-9:
+        length = "to the end" if request.end_s is None else f"{request.end_s - request.start_s:g} s long"
+        raise StembridgeError(
+            "too_long",
+            f"The preview's region is {length}.",
+            f"Give it an end at most {PREVIEW_MAX_S:g} s after its start.",
+        )
+
+
+def _bad(key: str, value: object, remedy: str) -> StembridgeError:
+    return StembridgeError("bad_value", f"{key} is {str(value)[:60]!r}.", remedy)

@@ -1,0 +1,148 @@
+"""The OSC server: one thread takes requests, answers each at once, and passes the queue's events on.
+
+A request never waits for a separation: a submit is decoded, checked, journaled and acknowledged. The worker's events
+come in through `notify` and leave through the same thread, so a client hears its `ack` before the job's first event.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from typing import Final
+
+from bridge import codec, osc, telling
+from bridge.handlers import Backend, Call, handle
+from bridge.listeners import Listeners, peer_of
+from bridge.protocol import Request
+from bridge.requests import Submit
+from bridge.transport import Peer, Transport
+from engine.errors import StembridgeError, internal
+from engine.job import JobEvent
+
+MAX_REMEMBERED: Final = 20_000
+"""Submits whose acknowledgement is kept, to answer a repeated datagram with it."""
+
+logger = logging.getLogger(__name__)
+
+
+class OscServer:
+    """Serves the API on its own thread between `start` and `close`; a context manager."""
+
+    def __init__(
+        self, backend: Backend, *, hosts: Sequence[str] = ("127.0.0.1",), port: int = 0, allow_remote: bool = False
+    ) -> None:
+        """Binds at once. Raises `StembridgeError` (`port_in_use`, `bad_value`)."""
+        self._backend = backend
+        self._allow_remote = allow_remote
+        self._listeners = Listeners()
+        self._events: deque[JobEvent] = deque()
+        self._active: set[str] = set()
+        self._remembered: OrderedDict[tuple[Peer, str], tuple[int, bytes]] = OrderedDict()
+        self._transport = Transport(
+            hosts,
+            port,
+            on_packet=self._on_packet,
+            on_gone=self._listeners.gone,
+            on_wake=self._tell_events,
+            on_stream_error=lambda e: codec.encode(telling.error("", e)),
+        )
+        self.port = self._transport.port
+        self._thread = threading.Thread(target=self._transport.run, name="stembridge-osc", daemon=True)
+
+    def start(self) -> None:
+        """Begins to answer."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops answering and closes the sockets; harmless when never started or closed before."""
+        self._transport.stop()
+        if self._thread.is_alive():
+            self._thread.join()
+        elif self._thread.ident is None:
+            self._transport.run()  # returns at once and closes what was bound
+
+    def __enter__(self) -> OscServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def notify(self, event: JobEvent) -> None:
+        """Takes a queue event from any thread, to be told soon."""
+        self._events.append(event)
+        self._transport.wake()
+
+    def _on_packet(self, peer: Peer, packet: bytes) -> None:
+        """Everything that arrives: each request in it is answered exactly once; no exception leaves."""
+        if peer.via == "udp" and self._transport.is_own(peer.host, peer.port):
+            return  # our own datagram, sent back with a forged source: answering would never end
+        try:
+            for message in osc.messages(packet):
+                self._answer(peer, message)
+        except osc.NotForUs as e:
+            logger.debug("Ignored from %s:%d: %s.", peer.host, peer.port, e)
+        except osc.Rejected as e:
+            self._reply(peer, codec.encode(telling.error(e.rid, e)))
+
+    def _answer(self, peer: Peer, message: bytes) -> None:
+        rid = ""
+        try:
+            request = codec.decode_request(message)
+            rid = request.rid
+            if (answer := self._recall(peer, request, message)) is None:
+                answer = codec.encode(handle(self._call(peer), request))
+                self._remember(peer, request, message, answer)
+        except osc.NotForUs as e:
+            logger.debug("Ignored from %s:%d: %s.", peer.host, peer.port, e)
+            return
+        except StembridgeError as e:
+            rid = e.rid if isinstance(e, osc.Rejected) else rid
+            answer = codec.encode(telling.error(rid, e))
+        except Exception as e:
+            logger.exception("A request from %s:%d failed.", peer.host, peer.port)
+            answer = codec.encode(telling.error(rid, internal(e)))
+        self._reply(peer, answer)
+
+    def _call(self, peer: Peer) -> Call:
+        is_own = self._transport.is_own
+        return Call(peer, self._backend, self._listeners, is_own, self._allow_remote, bool(self._active))
+
+    def _reply(self, peer: Peer, answer: bytes) -> None:
+        for listener in self._listeners.of_topic("reply", peer):
+            self._transport.send(listener, answer)
+
+    # A datagram may arrive twice, or be sent again because the answer was lost: it must not become a second job.
+
+    def _recall(self, peer: Peer, request: Request, message: bytes) -> bytes | None:
+        known = self._remembered.get((peer, request.rid)) if isinstance(request, Submit) else None
+        return known[1] if known is not None and known[0] == hash(message) else None
+
+    def _remember(self, peer: Peer, request: Request, message: bytes, answer: bytes) -> None:
+        if isinstance(request, Submit):
+            self._remembered[peer, request.rid] = (hash(message), answer)
+            if len(self._remembered) > MAX_REMEMBERED:
+                self._remembered.popitem(last=False)
+
+    def _tell_events(self) -> None:
+        while self._events:
+            event = self._events.popleft()
+            try:
+                self._tell(event)
+            except Exception:
+                logger.exception("The event %s of the job %s could not be told.", event.kind, event.job.id)
+
+    def _tell(self, event: JobEvent) -> None:
+        job = event.job
+        if event.kind in ("queued", "progress"):
+            self._active.add(job.id)
+            if event.kind == "progress" and not self._listeners.progress_due(job.id):
+                return
+        else:
+            self._active.discard(job.id)
+            self._listeners.ended(job.id)
+        packet = codec.encode(telling.event_message(event))
+        for listener in self._listeners.of_topic(event.kind, peer_of(job.client)):
+            self._transport.send(listener, packet)
