@@ -2,6 +2,7 @@
 
 app        the commands together, and what their failures return
 console    what is written where: results on stdout, progress and errors on stderr
+asking     the options that describe a separation
 ranges     `12:20`, `10-30`, `1:05-1:20.5` → seconds
 extract    one separation here and now, without an engine
 serve      the engine

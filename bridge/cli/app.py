@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from bridge.cli import console
+from bridge.cli.demo import demo
 from bridge.cli.doctor import doctor
 from bridge.cli.extract import extract
 from bridge.cli.install import install
+from bridge.cli.jobs import cancel, jobs, submit
 from bridge.cli.models import models
 from bridge.cli.presets import presets
 from engine.errors import ExitCode, StembridgeError, internal
@@ -24,9 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(extract)
-app.command()(install)
-app.command()(doctor)
+for command in (extract, demo, submit, jobs, cancel, install, doctor):
+    app.command()(command)
 app.add_typer(presets)
 app.add_typer(models)
 
