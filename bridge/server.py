@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Sequence
 from typing import Final
 
 from bridge import codec, osc, telling
@@ -17,6 +16,7 @@ from bridge.handlers import Backend, Call, handle
 from bridge.listeners import Listeners, peer_of
 from bridge.protocol import Request
 from bridge.requests import Submit
+from bridge.sockets import Bound
 from bridge.transport import Peer, Transport
 from engine.errors import StembridgeError, internal
 from engine.job import JobEvent
@@ -30,10 +30,8 @@ logger = logging.getLogger(__name__)
 class OscServer:
     """Serves the API on its own thread between `start` and `close`; a context manager."""
 
-    def __init__(
-        self, backend: Backend, *, hosts: Sequence[str] = ("127.0.0.1",), port: int = 0, allow_remote: bool = False
-    ) -> None:
-        """Binds at once. Raises `StembridgeError` (`port_in_use`, `bad_value`)."""
+    def __init__(self, backend: Backend, bound: Bound, *, allow_remote: bool = False) -> None:
+        """Takes over the sockets of `bound`. `allow_remote` lets clients subscribe other machines' addresses."""
         self._backend = backend
         self._allow_remote = allow_remote
         self._listeners = Listeners()
@@ -41,14 +39,13 @@ class OscServer:
         self._active: set[str] = set()
         self._remembered: OrderedDict[tuple[Peer, str], tuple[int, bytes]] = OrderedDict()
         self._transport = Transport(
-            hosts,
-            port,
+            bound,
             on_packet=self._on_packet,
             on_gone=self._listeners.gone,
             on_wake=self._tell_events,
             on_stream_error=lambda e: codec.encode(telling.error("", e)),
         )
-        self.port = self._transport.port
+        self.port = bound.port
         self._thread = threading.Thread(target=self._transport.run, name="stembridge-osc", daemon=True)
 
     def start(self) -> None:

@@ -7,24 +7,20 @@ loses the order; its asyncio server does not await handlers and sleeps through f
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import logging
 import selectors
 import socket
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from bridge.framing import Deframer, frame
+from bridge.sockets import MAX_CONNECTIONS, Bound
 from engine.errors import StembridgeError
 
-RECEIVE_BUFFER_BYTES: Final = 4 * 1024 * 1024
-"""Asked of the system for UDP: a burst of several clients waits here while one request is journaled."""
 MAX_DATAGRAM_BYTES: Final = 65_535
 """More than UDP can carry, so that nothing is cut on reading."""
-MAX_CONNECTIONS: Final = 64
 MAX_UNREAD_BYTES: Final = 4 * 1024 * 1024
 """What a TCP client may leave unread before it counts as gone."""
 _BATCH: Final = 32
@@ -63,22 +59,20 @@ class Transport:
 
     def __init__(
         self,
-        hosts: Sequence[str],
-        port: int,
+        bound: Bound,
         *,
         on_packet: Callable[[Peer, bytes], None],
         on_gone: Callable[[Peer], None],
         on_wake: Callable[[], None],
         on_stream_error: Callable[[StembridgeError], bytes],
     ) -> None:
-        """Binds at once; port 0 takes a free one. Raises `StembridgeError` (`port_in_use`, `bad_value`)."""
+        """Takes over the sockets of `bound`: they are closed when `run` returns."""
         self._on_packet, self._on_gone, self._on_wake = on_packet, on_gone, on_wake
         self._on_stream_error = on_stream_error
         self._connections: dict[Peer, _Connection] = {}
         self._serials = itertools.count(1)
         self._stopping = False
-        self._udp, self._listeners = bind(hosts, port)
-        self.port: int = next(iter(self._udp.values())).getsockname()[1]
+        self._udp, self._listeners = bound.udp, bound.listeners
         self._addresses = {s.getsockname()[:2] for s in self._udp.values()}
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
@@ -230,62 +224,3 @@ class Transport:
             self._selector.unregister(connection.socket)
             connection.socket.close()
             self._on_gone(connection.peer)
-
-
-def bind(hosts: Sequence[str], port: int) -> tuple[dict[int, socket.socket], list[socket.socket]]:
-    """UDP sockets by address family and listening TCP sockets, all on one port; at most one host a family.
-
-    Raises `StembridgeError` (`port_in_use`, `bad_value`).
-    """
-    attempts = 20 if port == 0 else 1
-    for attempt in range(attempts):
-        udp: dict[int, socket.socket] = {}
-        listeners: list[socket.socket] = []
-        chosen = port
-        try:
-            for host in hosts:
-                family = socket.AF_INET6 if ":" in host else socket.AF_INET
-                udp[family] = _open(family, socket.SOCK_DGRAM, host, chosen)
-                chosen = udp[family].getsockname()[1]
-                listeners.append(_open(family, socket.SOCK_STREAM, host, chosen))
-            return udp, listeners
-        except OSError as e:
-            for one in (*udp.values(), *listeners):
-                one.close()
-            if e.errno in (errno.EADDRINUSE, errno.EACCES):
-                if attempt + 1 < attempts:  # the free UDP port is taken in TCP or the other family
-                    continue
-                raise StembridgeError(
-                    "port_in_use",
-                    f"The port {port} is held by another program.",
-                    "If that is Stembridge, use the engine that runs; else choose another port with --port.",
-                ) from e
-            raise StembridgeError(
-                "bad_value",
-                f"The address {', '.join(hosts)} port {port} cannot be opened: {e.strerror or e}.",
-                "Use 127.0.0.1 or ::1 and a port from 0 to 65535.",
-            ) from e
-        except OverflowError as e:
-            raise StembridgeError("bad_value", f"The port is {port}.", "Use 0 to 65535.") from e
-    raise AssertionError("unreachable")
-
-
-def _open(family: int, kind: socket.SocketKind, host: str, port: int) -> socket.socket:
-    one = socket.socket(family, kind)
-    try:
-        if sys.platform == "win32":
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        elif kind is socket.SOCK_STREAM:  # not for UDP: there it would let two engines share the port
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if kind is socket.SOCK_DGRAM:
-            with contextlib.suppress(OSError):  # the system gives what it allows
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-        one.bind((host, port))
-        if kind is socket.SOCK_STREAM:
-            one.listen(MAX_CONNECTIONS)
-    except BaseException:
-        one.close()
-        raise
-    return one

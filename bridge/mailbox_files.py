@@ -1,0 +1,116 @@
+"""The mailbox's files: taking a request in whatever state it is, and writing a status that is never seen half-written.
+
+Everything in the folder may have been left by a program that crashed, or by one that means harm.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from bridge.forms import parse_object
+from bridge.protocol import MAX_PACKET_BYTES
+from engine.errors import StembridgeError
+
+RID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+MAX_AGE_S: Final = 7 * 86_400.0
+"""Files nobody has taken for this long are removed."""
+SETTLE_S: Final = 1.0
+"""A request that cannot be read and is younger than this may still be on its way: it is looked at again."""
+
+
+class NotYet(Exception):
+    """The request may not be complete; it is to be read again later."""
+
+
+def waiting(folder: Path) -> list[Path]:
+    """The request files in order of arrival. Raises `OSError` when the folder cannot be listed."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".json") and RID.fullmatch(entry.name[:-5]):
+                try:
+                    found.append((entry.stat(follow_symlinks=False).st_mtime_ns, entry.name))
+                except FileNotFoundError:  # withdrawn meanwhile
+                    continue
+    return [folder / name for _, name in sorted(found)]
+
+
+def take(path: Path) -> dict[str, Any]:
+    """The JSON object of a request file, whose `rid` is the file's name.
+
+    Raises `NotYet`, `FileNotFoundError` when it was withdrawn, or `StembridgeError`: `bad_message`, `too_long`,
+    `file_unreadable`.
+    """
+    # No symlink is followed and a pipe does not block, so only a regular file is ever read.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags)
+    except FileNotFoundError:
+        raise
+    except OSError as e:
+        raise StembridgeError("file_unreadable", f"The request {path.name} cannot be opened: {e.strerror}.") from e
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise StembridgeError("bad_message", f"The request {path.name} is not a file.", "Write a JSON file.")
+        if status.st_size > MAX_PACKET_BYTES:
+            raise StembridgeError(
+                "too_long", f"The request has {status.st_size} bytes.", f"Use at most {MAX_PACKET_BYTES}."
+            )
+        data = os.read(handle, MAX_PACKET_BYTES + 1)
+    finally:
+        os.close(handle)
+    try:
+        fields = parse_object(data.decode("utf-8-sig"))
+        if fields.get("rid") != path.stem:
+            raise StembridgeError(
+                "bad_message", f"The request {path.name} has the rid {str(fields.get('rid'))[:64]!r}.", "Name it so."
+            )
+    except (StembridgeError, UnicodeDecodeError) as e:
+        if 0 <= time.time() - status.st_mtime < SETTLE_S:
+            raise NotYet from e
+        if isinstance(e, StembridgeError):
+            raise
+        raise StembridgeError("bad_message", "The request is not UTF-8.", "Write UTF-8 JSON.") from e
+    return fields
+
+
+def write_whole(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes a JSON object so that a reader sees it whole or not at all. Raises `OSError`."""
+    text = json.dumps(dict(values), ensure_ascii=False, allow_nan=False)
+    handle, name = tempfile.mkstemp(prefix=f"{path.stem}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode("utf-8", "replace"))
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_status(path: Path) -> dict[str, Any] | None:
+    """A status file that is there; None when it is not, or is no status. Raises nothing."""
+    try:
+        return parse_object(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, StembridgeError):
+        return None
+
+
+def sweep(folder: Path, now_s: float) -> Iterator[Path]:
+    """Removes files older than `MAX_AGE_S` (seconds of `time.time`) and yields them; folders are left alone."""
+    for path in list(folder.iterdir()) if folder.is_dir() else []:
+        try:
+            status = path.lstat()
+            if not stat.S_ISDIR(status.st_mode) and now_s - status.st_mtime > MAX_AGE_S:
+                path.unlink()
+                yield path
+        except OSError:  # gone, or not ours to remove: the next sweep comes
+            continue
