@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -40,7 +41,8 @@ class Child:
 def engine(
     out_dir: Path, state_dir: Path, *, roots: Sequence[Path] = (), start_limit_s: float = START_LIMIT_S
 ) -> Iterator[Child]:
-    """A real engine, `python -m bridge serve`, for as long as the block runs. Its journal lies in `state_dir`.
+    """A real engine, `python -m bridge serve`, for as long as the block runs. Its journal, mailbox and cache
+    lie in `state_dir`.
 
     Raises `StembridgeError`: what the engine itself says when it does not start; `interrupted` when it is not ready in
     time, or did not stop cleanly though the block ended well.
@@ -52,7 +54,14 @@ def engine(
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         began_s = time.monotonic()
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, creationflags=flags
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            creationflags=flags,
+            # Results of earlier runs would be found in the user's own cache, and nothing be separated.
+            env={**os.environ, "XDG_CACHE_HOME": str(state_dir / "cache")},
         )
         try:
             port = _wait_ready(process, errors, start_limit_s)

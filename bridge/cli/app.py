@@ -16,6 +16,7 @@ from bridge.cli.install import install
 from bridge.cli.jobs import cancel, jobs, submit
 from bridge.cli.models import models
 from bridge.cli.presets import presets
+from bridge.cli.serve import serve
 from engine.errors import ExitCode, StembridgeError, internal
 
 app = typer.Typer(
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (extract, demo, submit, jobs, cancel, install, doctor):
+for command in (extract, serve, demo, submit, jobs, cancel, install, doctor):
     app.command()(command)
 app.add_typer(presets)
 app.add_typer(models)
