@@ -1,12 +1,58 @@
-"""`stembridge presets …`: the presets and what is in them."""
+"""`stembridge presets …`: the presets, what is in them, and what is wrong with yours."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from bridge.cli import asking, console
+from engine.errors import ExitCode
 
 presets = typer.Typer(name="presets", help="Presets: requests with a name.", no_args_is_help=True)
 
 
-@presets.callback()
-def _group() -> None:
-    """Presets: requests with a name."""
+@presets.command("list")
+def list_presets(as_json: asking.AsJson = False) -> None:
+    """All presets: those that came with Stembridge and your own."""
+    from bridge.presets import load_presets, user_folder
+
+    found = sorted(load_presets().items())
+    if as_json:
+        console.write_json([{"name": name, "title": p.title, "description": p.description} for name, p in found])
+        return
+    console.write_table(("name", "title", "what it does"), [(n, p.title, p.description) for n, p in found], wide=2)
+    console.note(f"Your own go into {user_folder()}.")
+
+
+@presets.command()
+def show(name: Annotated[str, typer.Argument(help="The preset's name.")], as_json: asking.AsJson = False) -> None:
+    """Everything one preset sets."""
+    from bridge.presets import find_preset, load_presets
+
+    values = asdict(find_preset(name, load_presets()))
+    if as_json:
+        console.write_json(values)
+    else:
+        rows = [(key, str(value)) for key, value in values.items() if value not in (None, "")]
+        console.write_table(("key", "value"), rows, wide=1)
+
+
+@presets.command()
+def check(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Preset or vocabulary files, or folders of them; all in use when absent."),
+    ] = None,
+) -> None:
+    """Say everything that is wrong in preset files. Exit status 2 when something is."""
+    from bridge.presets import check_presets
+
+    wrong = check_presets(paths or ())
+    for error in wrong:
+        console.report(error)
+    if wrong:
+        raise typer.Exit(int(ExitCode.BAD_REQUEST))
+    console.write_line("Nothing is wrong.")
