@@ -18,7 +18,7 @@ from typing import Any, Final
 from engine import models
 from engine.audio import Region, Samples, Source, SourceInfo, resolve, sample_at
 from engine.cache import ResultCache, result_key
-from engine.errors import Cancelled
+from engine.errors import Cancelled, StembridgeError
 from engine.request import Progress, Separation, SeparationRequest
 from engine.resample import resample, resampled_length
 from engine.runtime import Ask, Model, Plan
@@ -72,13 +72,11 @@ def separate(
             else sample_at(request.position_s, info.sample_rate),
             description=f"{request.source[0].name}: {request.prompt}",
         ) as files:
-            kept = cache.find(key) if cache else None
-            if kept is not None:
-                with Source((kept.path,)) as earlier:
-                    blocks = zip(
-                        original.blocks(region.start, region.end), earlier.blocks(0, region.samples), strict=True
-                    )
-                    for mixture, target in blocks:
+            earlier = _find(cache, key)
+            if earlier is not None:
+                with earlier:
+                    targets = earlier.blocks(0, region.samples)
+                    for mixture, target in zip(original.blocks(region.start, region.end), targets, strict=True):
                         files.write(mixture, target)
                         report(0.5, "copying")
             else:
@@ -99,14 +97,25 @@ def separate(
                 nfe=plan.nfe,
                 seed=request.seed,
                 seconds=round(time.monotonic() - began, 3),
-                cached=kept is not None,
+                cached=earlier is not None,
             )
             manifest = _manifest(request, region, info, model, plan, files, separation, key)
             paths, manifest_path = files.publish(manifest)
-    if cache and kept is None and "target" in paths:
+    if cache and earlier is None and "target" in paths:
         cache.store(key, paths["target"])
     on_progress(Progress(1, "done", 0.0))
     return replace(separation, target=paths.get("target"), residual=paths.get("residual"), manifest=manifest_path)
+
+
+def _find(cache: ResultCache | None, key: str) -> Source | None:
+    """The target of the same request, separated before."""
+    found = cache.find(key) if cache else None
+    if found is None:
+        return None
+    try:
+        return Source((found.path,))
+    except StembridgeError:
+        return None  # another process evicted it between the look and the opening
 
 
 def _ask(request: SeparationRequest, region: Region, info: SourceInfo) -> Ask:

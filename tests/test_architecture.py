@@ -24,11 +24,11 @@ ENGINE_INSIDE = {"engine.runtimes", "engine.model", "engine.mask_model"}
 
 
 def imports_of(path: Path) -> list[tuple[str, bool]]:
-    """Every module a file imports, and whether it does so at its top level."""
+    """Every module a file imports, and whether it does so when it is imported itself."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    inner = {
-        id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)
-    }
+    late = (ast.FunctionDef, ast.AsyncFunctionDef)
+    for_types = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    inner = {id(n) for f in [*for_types, *(n for n in ast.walk(tree) if isinstance(n, late))] for n in ast.walk(f)}
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
