@@ -66,7 +66,13 @@ class ResultCache:
 
     def find(self, key: str) -> CachedResult | None:
         """The result of that key, with its bytes verified, or None. A damaged one is removed."""
-        for path in self._of(key):
+        home = self._home(key)
+        try:
+            paths = [path for _, _, path in sorted(_files(home), reverse=True) if path.name.startswith(f"{key}.")]
+        except OSError as e:
+            logger.warning("The cache %s cannot be read: %s", self.folder, e)
+            return None
+        for path in paths:  # more than one when two processes stored different bytes; the newest first
             try:
                 if _digest(path) != path.name.split(".")[1]:
                     logger.warning("The cached result %s is damaged; it was removed.", path)
@@ -114,11 +120,6 @@ class ResultCache:
         if not _KEY.fullmatch(key):
             raise ValueError(f"{key!r} is no result key; use result_key()")
         return self.folder / key[:2]
-
-    def _of(self, key: str) -> list[Path]:
-        """The files of that key, the newest first. More than one when two processes stored different bytes."""
-        home = self._home(key)
-        return [path for _, _, path in sorted(_files(home), reverse=True) if path.name.startswith(f"{key}.")]
 
     def _evict(self, max_bytes: int) -> None:
         """Removes the least recently used files until the rest have at most `max_bytes`, and all stale part files."""

@@ -28,6 +28,7 @@ from engine.jobs import (
     Run,
 )
 from engine.journal import Journal
+from engine.outbox import Outbox
 from engine.progress import ETA_SMOOTHING_S, MIN_INTERVAL_S, ProgressMeter
 from engine.request import Progress, Separation, SeparationRequest
 from engine.waiting import WaitingLine
@@ -91,6 +92,13 @@ def failing(error: BaseException) -> Run:
         return make_separation(FOLDER)
 
     return run
+
+
+def failing_listener(error: BaseException) -> Callable[[JobEvent], None]:
+    def listener(event: JobEvent) -> None:
+        raise error
+
+    return listener
 
 
 # Order
@@ -241,7 +249,7 @@ def test_a_listener_that_raises_stops_nothing(error, caplog):
 
     def listener(event: JobEvent) -> None:
         transcript(event)
-        if threading.current_thread() is not threading.main_thread():
+        if isinstance(error, Exception) or threading.current_thread() is not threading.main_thread():
             raise error
 
     with Journal(None) as journal, JobQueue(done_at_once, journal, on_event=listener) as queue:
@@ -249,6 +257,14 @@ def test_a_listener_that_raises_stops_nothing(error, caplog):
             assert queue.wait(queue.submit(REQUEST).id, DEADLINE_S).state is JobState.DONE
         transcript.wait_for(3, "done")
     assert "The listener failed" in caplog.text
+
+
+def test_ctrl_c_in_a_listener_reaches_the_main_thread():
+    outbox = Outbox(failing_listener(KeyboardInterrupt()))
+    for _ in range(2):  # twice: the first must not leave the outbox locked
+        outbox.put(JobEvent("queued", Job("a1", REQUEST)))
+        with pytest.raises(KeyboardInterrupt):
+            outbox.deliver()
 
 
 def test_a_listener_may_call_the_queue():
@@ -324,22 +340,26 @@ def test_progress_never_falls_and_is_not_told_too_often(reports):
         shown = progress.fraction
 
 
-def test_the_eta_is_drawn_from_the_fraction_and_is_calm():
-    """A job of 100 s whose speed halves at once at 50 s: the ETA is right before, and again some time after."""
-    meter, told = ProgressMeter(0.0), {}
-    for tenth in range(1, 1000):
-        now_s = tenth / 10
-        fraction = now_s / 100 if now_s <= 50 else 0.5 + (now_s - 50) / 200
-        told[now_s] = meter.update(Progress(fraction, "separating", None), now_s)[0].eta_s
-    assert told[0.4] is None
-    assert all(told[t] == pytest.approx(100 - t, abs=0.5) for t in (10.0, 30.0, 50.0))
-    steps = [abs(told[t / 10 + 0.1] - told[t / 10] + 0.1) for t in range(30, 990) if t / 10 + 0.1 in told]
-    assert len(steps) > 500
-    assert max(steps) < 0.5
-    settled = ProgressMeter(0.0)
-    for tenth in range(1, round(100 * ETA_SMOOTHING_S)):
-        eta_s = settled.update(Progress(0.3, "separating", 50.0 if tenth < 10 else 80.0), tenth / 10)[0].eta_s
-    assert eta_s == pytest.approx(80.0, abs=3.0)
+def test_an_eta_is_drawn_from_the_fraction_where_the_engine_gives_none():
+    meter = ProgressMeter(0.0)
+    told = {t: meter.update(Progress(t / 1000, "separating", None), t / 10)[0].eta_s for t in range(1, 1000)}
+    assert told[4] is None  # after 0.4 s nothing can be said
+    assert all(told[t] == pytest.approx(100 - t / 10, abs=0.5) for t in (100, 300, 999))
+    assert meter.update(Progress(1.0, "done", None), 100.0)[0].eta_s == 0.0
+
+
+def test_the_eta_counts_down_and_follows_a_new_estimate_calmly():
+    """The engine's estimate jumps from 50 to 80 s at 1 s and stays there."""
+    meter = ProgressMeter(0.0)
+    told = [
+        meter.update(Progress(0.3, "separating", 50.0 - t / 10 if t < 10 else 80.0), t / 10)[0].eta_s or 0.0
+        for t in range(1, round(100 * ETA_SMOOTHING_S))
+    ]
+    assert told[8] == pytest.approx(50.0 - 0.9)
+    steps = [after - before for before, after in itertools.pairwise(told)]
+    assert steps[:8] == pytest.approx([-0.1] * 8)
+    assert 0 < max(steps) < 1.5
+    assert told[-1] == pytest.approx(80.0, abs=3.1)  # it counts down while the estimate does not: one time constant off
 
 
 def test_every_report_counts_though_not_every_one_is_told():
