@@ -152,12 +152,13 @@ def _read(name: str, path: Source) -> Preset:
 def _problems(path: Source) -> list[StembridgeError]:
     """What is wrong in one file, each named with its key."""
     try:
-        if path.name == VOCABULARY:
-            load_vocabulary(Path(str(path)))
-            return []
-        return list(_wrong_keys(path, read_toml(path)))
+        data = read_toml(path)
+        if path.name != VOCABULARY:
+            return list(_wrong_keys(path, data))
+        load_vocabulary(Path(str(path)))
     except StembridgeError as e:
         return [e]
+    return []
 
 
 def _wrong_keys(path: Source, data: dict[str, Any]) -> Iterator[StembridgeError]:

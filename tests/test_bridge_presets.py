@@ -175,9 +175,10 @@ def test_every_wrong_key_of_a_file_is_listed(written):
     assert all(any(key in text for text in said) for key in ("promt", "keep", "nfe", "title"))
 
 
-def test_an_empty_folder_has_no_problems_and_a_missing_file_is_one(tmp_path):
+@pytest.mark.parametrize("name", ["none.toml", "vocabulary.toml"])
+def test_an_empty_folder_has_no_problems_and_a_missing_file_is_one(tmp_path, name):
     assert check_presets([tmp_path]) == []
-    assert [problem.code for problem in check_presets([tmp_path / "none.toml"])] == ["bad_preset"]
+    assert [problem.code for problem in check_presets([tmp_path / name])] == ["bad_preset"]
 
 
 @given(track=st.text(max_size=300), prompt=st.text(max_size=300), stem=st.text("aé声. ", min_size=1, max_size=300))
