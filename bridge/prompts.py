@@ -19,6 +19,8 @@ from bridge.vocabulary import Kind, Vocabulary, Word, default_vocabulary
 AS_IT_STANDS: Final = "::"
 """What follows it in a track's name is the prompt, as it stands."""
 
+_MAX_NAME_CHARS: Final = 4_096
+"""Longer than any track's name; the rest of a hostile one is not read."""
 _LINKS: Final = frozenset(["and", "or", "plus", "with", "without", "no", "not", "minus", "except", "but"])
 _NEVER_FIRST: Final = frozenset(["and", "or", "plus", "with", "but"])
 _SIGNS: Final = ((re.compile(r"\bw/o\b", re.I), " without "), (re.compile(r"\bw/", re.I), " with "))
@@ -40,7 +42,7 @@ def prompt_from_track(name: str, vocabulary: Vocabulary | None = None) -> str | 
     Never raises for any text. Without `vocabulary` the default one is read, which raises `StembridgeError`
     (`bad_preset`) when the user's own file is wrong.
     """
-    before, mark, after = name.partition(AS_IT_STANDS)
+    before, mark, after = name[:_MAX_NAME_CHARS].partition(AS_IT_STANDS)
     if mark:
         return " ".join(_printable(after).split()) or None
     vocabulary = default_vocabulary() if vocabulary is None else vocabulary

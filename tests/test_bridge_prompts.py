@@ -157,6 +157,10 @@ def test_a_prompt_is_one_printable_line_or_none(name):
     assert found is None or (found == found.strip() != "" and found.isprintable() and "  " not in found)
 
 
+def test_an_endless_name_is_cut_short():
+    assert prompt("kazoo" * 1_000_000) == ("kazoo" * 1_000)[:4096]
+
+
 @given(UNMARKED)
 @example("snr drum")
 @example("2 no drum bass")
