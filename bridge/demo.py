@@ -45,6 +45,8 @@ class DemoReport:
     track: str
     prompt: str
     """What the engine made of the track's name."""
+    note: str
+    """What the model has to say of its answer."""
     null_db: float
     """Peak of target + residual - mixture as read back from the files, in dBFS; -inf when they sum exactly."""
     si_sdr_before_db: float
@@ -124,6 +126,7 @@ def _measured(
         picture=drawn,
         track=TRACK,
         prompt=manifest["prompt"],
+        note=manifest["note"],
         null_db=null_db(taken, rest, mixed),
         si_sdr_before_db=si_sdr_db(mixed, voice),
         si_sdr_after_db=si_sdr_db(taken, voice),

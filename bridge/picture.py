@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -231,14 +230,12 @@ def _save(figure: Figure, path: Path) -> None:
         few = image.convert("RGB").quantize(N_COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         try:
-            with os.fdopen(handle, "wb") as file:
-                few.save(file, format="PNG", optimize=True)
-            os.replace(beside, path)
-        except BaseException:
-            os.unlink(beside)
-            raise
+            few.save(beside, format="PNG", optimize=True)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
     except OSError as e:
         raise StembridgeError(
             "output_not_writable", f"The picture {path} cannot be written: {e.strerror}.", "Choose another folder."

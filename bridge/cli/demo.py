@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from bridge.cli import console
+
+NO_PICTURE: Final = "left out; it needs matplotlib (pip install 'stembridge[plots]')"
 
 
 def demo(
@@ -29,9 +31,11 @@ def demo(
         console.write_json({**values, "null_db": None if exact else report.null_db, **gain})
         return
     console.write_line(f"track      {report.track}  →  prompt: {report.prompt}")
+    if report.note:
+        console.write_line(f"note       {report.note}")
     for label in ("mixture", "target", "residual", "manifest", "picture"):
         path = getattr(report, label)
-        console.write_line(f"{label:<10} {path if path else 'left out: ' + NO_PICTURE}")
+        console.write_line(f"{label:<10} {path or NO_PICTURE}")
     null = "-inf dBFS: they sum exactly" if exact else f"{report.null_db:.1f} dBFS"
     console.write_line(f"null       {null} (target + residual - mixture)")
     console.write_line(
@@ -39,6 +43,3 @@ def demo(
         f"a gain of {report.si_sdr_gain_db:.1f} dB against the known voice"
     )
     console.write_line(f"time       engine ready in {report.engine_ready_s:.2f} s, the job took {report.job_s:.2f} s")
-
-
-NO_PICTURE = "it needs matplotlib (pip install 'stembridge[plots]')"
