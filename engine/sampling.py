@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final, Literal, TypeVar, get_args
 
 import numpy as np
@@ -38,14 +39,14 @@ class SamplingPlan:
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
             raise ValueError(f"no solver {self.method!r}; there are {', '.join(get_args(Method))}")
-        rising = all(a < b for a, b in zip(self.grid, self.grid[1:], strict=False))
+        rising = all(a < b for a, b in pairwise(self.grid))
         if len(self.grid) < 2 or self.grid[0] != 0.0 or self.grid[-1] != 1.0 or not rising:
             raise ValueError(f"a grid rises from 0 to 1, not {self.grid}")
 
     @property
     def times(self) -> tuple[float, ...]:
         """The time of every evaluation, in order."""
-        steps = zip(self.grid, self.grid[1:], strict=False)
+        steps = pairwise(self.grid)
         match self.method:
             case "euler" | "ab2":
                 return self.grid[:-1]
@@ -114,7 +115,7 @@ def solve(
         return answer
 
     before: tuple[float, Array] | None = None
-    for start, end in zip(plan.grid, plan.grid[1:], strict=False):
+    for start, end in pairwise(plan.grid):
         step = end - start
         v = evaluate(x)
         match plan.method:

@@ -23,20 +23,20 @@ DILATIONS: Final = (1, 3, 9)
 
 
 class Conv(nn.Module):
-    """A convolution along the samples; `weight` is `(out, in, 1, tap)`."""
+    """A convolution along the samples; `weight` is `(out, tap, in)`, which is channels-last memory without a copy."""
 
     def __init__(
         self, n_in: int, n_out: int, taps: int, *, stride: int = 1, padding: int = 0, dilation: int = 1
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(n_out, n_in, 1, taps))
+        self.weight = nn.Parameter(torch.empty(n_out, taps, n_in))
         self.bias = nn.Parameter(torch.empty(n_out))
         self.stride, self.padding, self.dilation = stride, padding, dilation
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(
             x.to(self.weight.dtype),
-            self.weight,
+            self.weight.transpose(1, 2)[:, :, None],
             self.bias,
             stride=(1, self.stride),
             padding=(0, self.padding),
@@ -47,7 +47,7 @@ class Conv(nn.Module):
 class Upsample(nn.Module):
     """A transposed convolution of `2 * stride` taps, as a convolution of 2 taps whose channels are samples in turn.
 
-    `conv.weight` is `(stride * out, in, 1, 2)`, its outputs ordered sample first.
+    `conv.weight` is `(stride * out, 2, in)`, its outputs ordered sample first.
     """
 
     def __init__(self, n_in: int, n_out: int, stride: int) -> None:
@@ -123,10 +123,6 @@ class Codec(nn.Module):
             if isinstance(module, Conv) and id(module) not in outer:
                 module.to(dtype)
         return self
-
-    def channels_last(self) -> Codec:
-        """Put the weights in channels-last memory. Changes the module and returns it."""
-        return self.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def encode(self, waveform: Tensor) -> Tensor:
         """`(batch, 1, sample)` of whole frames → mean latents `(batch, frame, channel)`, float32.

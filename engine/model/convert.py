@@ -26,7 +26,6 @@ def convert_dit(official: Weights, sizes: DitSizes) -> Named:
     mixture = proj[:, 2 * n_state :]
     yield "mixture_in.weight", mixture[:, :n_channels] + mixture[:, n_channels:]
     yield "mixture_in.bias", official["proj.bias"]
-    yield "video_gate", official["align_masked_video.gate"].reshape(())
     yield "video_in.weight", official["align_masked_video.conv.weight"][:, :, 0]
     yield "video_in.bias", official["align_masked_video.conv.bias"]
     yield "video_norm.weight", official["align_masked_video.layer_norm.weight"]
@@ -54,6 +53,8 @@ def convert_dit(official: Weights, sizes: DitSizes) -> Named:
         yield f"patcher.convs.{index}.bias", official[f"{there}.project.bias"]
     for index, there in enumerate(layers):
         yield from _layer(f"layers.{index}", official, there, sizes)
+    # last, because its 4 bytes would push every tensor behind it off the alignment that the file's writer gives
+    yield "video_gate", official["align_masked_video.gate"].reshape(())
 
 
 def _swiglu(here: str, official: Weights, there: str) -> Named:
@@ -132,7 +133,7 @@ def fold(official: Weights, there: str) -> Tensor:
 
 
 def _conv(here: str, official: Weights, there: str) -> Named:
-    yield f"{here}.weight", fold(official, there)[:, :, None]
+    yield f"{here}.weight", fold(official, there).transpose(1, 2)
     yield f"{here}.bias", official[f"{there}.bias"]
 
 
@@ -150,11 +151,11 @@ def _residual(here: str, official: Weights, there: str) -> Named:
 
 
 def _upsample(here: str, official: Weights, there: str, stride: int) -> Named:
-    """(in, out, 2 stride) → (stride out, in, 1, 2): a sample hears the frame before through the later taps."""
+    """(in, out, 2 stride) → (stride out, 2, in): a sample hears the frame before through the later taps."""
     weight = fold(official, there)
     earlier, current = weight[:, :, stride:], weight[:, :, :stride]
-    taps = torch.stack([earlier, current], dim=-1)
-    yield f"{here}.weight", taps.permute(2, 1, 0, 3).flatten(0, 1)[:, :, None]
+    taps = torch.stack([earlier, current])
+    yield f"{here}.weight", taps.permute(3, 2, 0, 1).flatten(0, 1)
     yield f"{here}.bias", official[f"{there}.bias"].repeat(stride)
 
 

@@ -105,7 +105,7 @@ def assemble(
 def place(network: Network, *, device: str, precision: Precision) -> Network:
     """Move a network to a device and give its big matrices a precision. Changes the modules and returns them."""
     network.dit.lower(DTYPES[precision]).to(device)
-    network.codec.lower(DTYPES[precision]).to(device).channels_last()
+    network.codec.lower(DTYPES[precision]).to(device)
     if network.watermark is not None:
         network.watermark.to(device)
     return network

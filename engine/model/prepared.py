@@ -32,8 +32,11 @@ class Prepared:
     token_mask: Tensor | None
     exact_padding: bool
 
-    def velocity(self, x: Tensor, number: int) -> Tensor:
-        """The velocity of `x` `(batch, frame, state)` at evaluation `number`."""
+    def velocity(self, x: Tensor, number: int, condition: Tensor | None = None) -> Tensor:
+        """The velocity of `x` `(batch, frame, state)` at evaluation `number`.
+
+        `condition`: that of a window, not longer than the clip this was prepared for; it takes the clip's place.
+        """
         if self.prompt is None:
             made = self.dit.prompt_constants(self.text, self.times.at(number))
             keys, values = made.keys[0], made.values[0]
@@ -41,12 +44,12 @@ class Prepared:
             keys, values = self.prompt.keys[number], self.prompt.values[number]
         return self.dit(  # type: ignore[no-any-return]
             x,
-            self.condition,
+            self.condition if condition is None else condition,
             self.times.modulation[number],
             self.times.final[number],
             keys,
             values,
-            self.rope,
+            self.rope[:, : x.shape[1]],
             self.frame_mask,
             self.token_mask,
             exact_padding=self.exact_padding,

@@ -1,7 +1,7 @@
 """The mark that the reference adds to every waveform it decodes: 16 bits, a quarter of a small network's output.
 
-Everything in it is causal, and two LSTMs remember the whole past, so a long waveform is marked piece after piece with
-a state handed on, which gives the same samples as marking it whole.
+It hears the past and the frame of 320 samples it is in, and two LSTMs remember everything before, so a long waveform is
+marked piece after piece with a state handed on, which gives the same samples as marking it whole.
 """
 
 from __future__ import annotations
