@@ -1,0 +1,130 @@
+-- The folder shared with the engine: requests go in, status files come out, and one small file per session remembers
+-- what is on its way, so that a result is still brought in when Ardour was restarted in between.
+local sb = ...
+
+local STALE_S = 10 -- an engine writes its sign of life every 2 s
+
+local n_made = 0
+
+function sb.read_file(path)
+	local file = io.open(path, "rb")
+	if not file then return nil end
+	local text = file:read("a")
+	file:close()
+	return text
+end
+
+-- Whole or not at all: written beside, then renamed. Returns true, or nil and why.
+local function write_file(draft, path, text)
+	local file, why = io.open(draft, "wb")
+	if not file then return nil, why end
+	local written, problem = file:write(text)
+	local closed, late = file:close()
+	if not (written and closed) then
+		os.remove(draft)
+		return nil, problem or late
+	end
+	local moved, refused = os.rename(draft, path)
+	if not moved then os.remove(draft) end
+	return moved, refused
+end
+
+local function append(path, text)
+	local file, why = io.open(path, "ab")
+	if not file then return nil, why end
+	file:write(text)
+	file:close()
+	return true
+end
+
+-- Unique on this machine: wall clock, microseconds since start-up, a count. (math.random repeats in each Lua state.)
+function sb.new_id()
+	n_made = n_made + 1
+	return string.format("ardour-%x-%x-%d", os.time(), ARDOUR.LuaAPI.monotonic_time(), n_made)
+end
+
+-- "running", "stopped" or "other" (an engine of another API, with its version as the second value).
+function sb.engine()
+	local sign = sb.decode(sb.read_file(sb.mailbox .. "/engine.json") or "")
+	if type(sign) ~= "table" or type(sign.time_s) ~= "number" or os.time() - sign.time_s > STALE_S then
+		return "stopped"
+	end
+	if sign.api ~= sb.api then return "other", tostring(sign.version) end
+	return "running"
+end
+
+-- Hands one request to the engine; returns its id, or nil and why.
+function sb.post(request)
+	local place = sb.mailbox .. "/requests/" .. request.rid
+	local ok, why = write_file(place .. ".tmp", place .. ".json", sb.encode(request))
+	return ok and request.rid, why
+end
+
+-- Takes back a request that no engine has read yet; true if it was still there.
+function sb.withdraw(rid) return os.remove(sb.mailbox .. "/requests/" .. rid .. ".json") ~= nil end
+
+-- What the engine last said of a request: a table, or nil.
+function sb.status(rid)
+	local text = sb.read_file(sb.mailbox .. "/status/" .. rid .. ".json")
+	local status = text and sb.decode(text)
+	return type(status) == "table" and status or nil
+end
+
+function sb.forget_status(rid) os.remove(sb.mailbox .. "/status/" .. rid .. ".json") end
+
+-- The file of this session's open requests. The folder and name tell sessions apart; the hash keeps it a plain name.
+function sb.ledger_path()
+	local path, hash = Session:path(), 0xcbf29ce484222325 -- FNV-1a, 64 bit
+	for i = 1, #path do hash = (hash ~ path:byte(i)) * 0x100000001b3 end
+	local name = Session:name():gsub("[^%w_-]", "_"):sub(1, 40)
+	return string.format("%s/clients/ardour-%s-%016x.jsonl", sb.mailbox, name, hash)
+end
+
+-- A ledger is only ever appended to, one line a fact, so an action and the hook can both write while the other is
+-- half-way: {"rid", ...} opens an entry, {"closed": rid} closes it. Returns true, or nil and why.
+function sb.open_entry(entry) return append(sb.ledger_path(), sb.encode(entry) .. "\n") end
+
+function sb.close_entry(rid) return append(sb.ledger_path(), sb.encode({ closed = rid }) .. "\n") end
+
+-- The open entries, oldest first. A line that cannot be read (a torn write) is passed over.
+function sb.entries()
+	local order, open = {}, {}
+	for line in (sb.read_file(sb.ledger_path()) or ""):gmatch("[^\n]+") do
+		local fact = sb.decode(line)
+		if type(fact) == "table" then
+			if fact.closed then
+				open[fact.closed] = nil
+			elseif type(fact.rid) == "string" then
+				order[#order + 1] = fact
+				open[fact.rid] = fact
+			end
+		end
+	end
+	local entries = {}
+	for _, fact in ipairs(order) do
+		if open[fact.rid] == fact then entries[#entries + 1] = fact end
+	end
+	if #entries == 0 and #order > 0 then os.remove(sb.ledger_path()) end
+	return entries
+end
+
+-- Changes whenever the ledger does; nil when there is none.
+function sb.ledger_size()
+	local file = io.open(sb.ledger_path(), "rb")
+	if not file then return nil end
+	local size = file:seek("end")
+	file:close()
+	return size
+end
+
+function sb.log(text)
+	local path = sb.mailbox .. "/clients/ardour.log"
+	local file = io.open(path, "rb")
+	local size = file and file:seek("end") or 0
+	if file then file:close() end
+	if size > 200000 then
+		os.remove(path .. ".1")
+		os.rename(path, path .. ".1")
+	end
+	append(path, os.date("!%Y-%m-%dT%H:%M:%SZ ") .. Session:name() .. ": " .. text:gsub("\n", " / ") .. "\n")
+end

@@ -1,0 +1,131 @@
+"""A stand-in for the engine at the mailbox: answers at once, with stems whose content a test can predict.
+
+The target is half of the mixture and the residual what is left, so the null holds and a misplaced stem shows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+KNOWN = ("vocals", "lead vocals", "drums")
+NAMELESS = ("Audio 7", "Track 1")
+
+
+def mixture_of(fields: dict[str, Any]) -> tuple[np.ndarray, int]:
+    """The samples a request asks for, (sample, channel), and their rate."""
+    paths = [fields["path"]] if isinstance(fields["path"], str) else fields["path"]
+    parts = [soundfile.read(path, dtype="float32", always_2d=True) for path in paths]
+    samples = np.concatenate([part[0] for part in parts], axis=1)
+    assert parts[0][1] == fields["rate"]
+    return samples[fields["start"] : fields["end"]], parts[0][1]
+
+
+class StandIn:
+    """Serves one mailbox from a thread. What a test may set: `holding` keeps requests unanswered, `losing` deletes the
+    stems it makes, `torn_first` writes half a status file before the whole one."""
+
+    def __init__(self, mailbox: Path, out_dir: Path, api: int) -> None:
+        self.mailbox, self.out_dir, self.api = mailbox, out_dir, api
+        self.requests: list[dict[str, Any]] = []
+        self.holding = self.losing = self.torn_first = False
+        self.alive = True
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._waiting: list[dict[str, Any]] = []
+
+    def run(self) -> None:
+        while not self._stop.wait(0.02):
+            with self._lock:
+                if self.alive:
+                    self._serve()
+
+    def _serve(self) -> None:
+        self._sign_of_life(time.time())
+        for path in sorted((self.mailbox / "requests").glob("*.json")):
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            path.unlink()
+            self.requests.append(fields)
+            self._take(fields)
+        if not self.holding:
+            for fields in self._waiting:
+                self._render(fields)
+            self._waiting.clear()
+
+    def fall_silent(self) -> None:
+        """Goes silent, as an engine that was killed, with its sign of life grown old."""
+        with self._lock:
+            self.alive = False
+            self._sign_of_life(time.time() - 60)
+
+    def _sign_of_life(self, time_s: float) -> None:
+        self._write("engine.json", {"pid": os.getpid(), "version": "9.9", "api": self.api, "time_s": time_s, "port": 0})
+
+    def _take(self, fields: dict[str, Any]) -> None:
+        if fields["op"] == "cancel":
+            for waiting in [w for w in self._waiting if w["rid"] == fields["of"]]:
+                self._waiting.remove(waiting)
+                self._status(waiting["rid"], state="cancelled", code="cancelled", text="The job was cancelled.")
+            self._status(fields["rid"], state="done")
+            return
+        prompt = fields.get("prompt", fields.get("track"))
+        if prompt in NAMELESS:
+            self._status(fields["rid"], state="refused", code="no_prompt", text="There is no prompt.")
+        elif prompt == "Tambourine":
+            text = "The model “stand-in” cannot separate <tambourine> & more. Ask for vocals."
+            self._status(fields["rid"], state="refused", code="unsupported_prompt", text=text)
+        else:
+            self._status(fields["rid"], state="queued")
+            self._waiting.append(fields)
+
+    def _render(self, fields: dict[str, Any]) -> None:
+        mixture, rate_hz = mixture_of(fields)
+        target = mixture * np.float32(0.5)
+        paths = {}
+        for kind, samples in (("target", target), ("residual", mixture - target)):
+            paths[kind] = self.out_dir / f"{fields['name']}.{kind}.wav"
+            soundfile.write(paths[kind], samples, rate_hz, subtype="FLOAT")
+            if self.losing:
+                paths[kind].unlink()
+        if self.torn_first:
+            (self.mailbox / "status" / f"{fields['rid']}.json").write_text('{"state": "do')
+            time.sleep(0.3)
+        self._status(
+            fields["rid"],
+            state="done",
+            prompt=fields.get("prompt") or "vocals",
+            channels=mixture.shape[1],
+            samples=len(mixture),
+            **{kind: str(path) for kind, path in paths.items()},
+        )
+
+    def _status(self, rid: str, **fields: Any) -> None:
+        self._write(f"status/{rid}.json", {"rid": rid, "job": "j1", "eta_s": None, **fields})
+
+    def _write(self, name: str, value: dict[str, Any]) -> None:
+        draft = self.mailbox / f"{name}.tmp"
+        draft.write_text(json.dumps(value), encoding="utf-8")
+        draft.replace(self.mailbox / name)
+
+
+@contextmanager
+def serving(mailbox: Path, out_dir: Path, api: int = 1) -> Iterator[StandIn]:
+    """A stand-in that runs while the block does."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    stand_in = StandIn(mailbox, out_dir, api)
+    thread = threading.Thread(target=stand_in.run)
+    thread.start()
+    try:
+        yield stand_in
+    finally:
+        stand_in._stop.set()
+        thread.join()
