@@ -39,7 +39,7 @@ def demo(
     null = "-inf dBFS: they sum exactly" if exact else f"{report.null_db:.1f} dBFS"
     console.write_line(f"null       {null} (target + residual - mixture)")
     console.write_line(
-        f"SI-SDR     {report.si_sdr_before_db:.1f} dB → {report.si_sdr_after_db:.1f} dB, "
+        f"SI-SDR     {round(report.si_sdr_before_db, 1) + 0.0:.1f} dB → {report.si_sdr_after_db:.1f} dB, "
         f"a gain of {report.si_sdr_gain_db:.1f} dB against the known voice"
     )
     console.write_line(f"time       engine ready in {report.engine_ready_s:.2f} s, the job took {report.job_s:.2f} s")
