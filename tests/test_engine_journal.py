@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -148,7 +149,11 @@ def test_threads_that_write_at_once_share_one_commit(tmp_path):
     with Journal(tmp_path / "jobs.sqlite") as journal:
         statements: list[str] = []
         journal._database.set_trace_callback(statements.append)
-        assert hold_and_write(journal, 8, lambda k: journal.write([make_job(10 * k), make_job(10 * k + 1)])) == []
+
+        def write(k: int) -> None:
+            journal.write([make_job(10 * k), make_job(10 * k + 1)], durable=k == 7)  # one that must be is enough
+
+        assert hold_and_write(journal, 8, write) == []
         assert statements.count("COMMIT") == 1
         assert statements[0] == "PRAGMA synchronous = FULL"
         journal._database.set_trace_callback(None)
@@ -178,6 +183,15 @@ def test_a_failed_commit_is_told_to_every_thread_of_the_group(tmp_path):
         journal._database.execute("PRAGMA max_page_count = 1000000")
         journal.write([make_job(7)])
         assert ids(journal.unfinished()) == ["job0", "job7"]
+
+
+def test_a_write_that_is_refused_halfway_is_taken_back(tmp_path):
+    with Journal(tmp_path / "jobs.sqlite") as journal:
+        with pytest.raises(StembridgeError) as caught:
+            journal.write([make_job(1), replace(make_job(2), id=None)])  # type: ignore[arg-type]
+        assert caught.value.code == "journal_failed"
+        journal.write([make_job(3)])
+        assert ids(journal.unfinished()) == ["job3"]
 
 
 def test_an_interrupted_commit_is_nobodys_success(tmp_path, monkeypatch):
@@ -262,6 +276,12 @@ def damage_middle(path: Path) -> None:
     path.write_bytes(sound[:4096] + b"\xa5" * (len(sound) // 2) + sound[4096 + len(sound) // 2 :])
 
 
+def damage_end(path: Path) -> None:
+    """Where neither opening nor reading the first job would notice."""
+    sound = path.read_bytes()
+    path.write_bytes(sound[: -20 * 4096] + b"\xa5" * 20 * 4096)
+
+
 def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: 4096 * 3 + 100])
 
@@ -282,7 +302,7 @@ def empty_beside_a_log(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [damage_header, damage_middle, cut_short, replace_by_text, drop_the_table, empty_beside_a_log]
+    "damage", [damage_header, damage_middle, damage_end, cut_short, replace_by_text, drop_the_table, empty_beside_a_log]
 )
 def test_a_damaged_file_is_set_aside_and_named(tmp_path, caplog, damage):
     path = tmp_path / "jobs.sqlite"
@@ -380,6 +400,16 @@ def test_a_folder_that_cannot_be_is_told(tmp_path):
         Journal(tmp_path / "file" / "jobs.sqlite")
     assert caught.value.code == "journal_failed"
     assert str(tmp_path / "file" / "jobs.sqlite") in caught.value.text
+
+
+def test_any_failure_without_room_is_blamed_on_the_disk(tmp_path, monkeypatch):
+    """Quotas and network disks report a full disk as a mere input/output error."""
+    journal = Journal(tmp_path / "jobs.sqlite")
+    journal.close()
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(StembridgeError) as caught:
+        journal.write([make_job(1)])
+    assert caught.value.code == "disk_full"
 
 
 def test_a_closed_journal_says_so(tmp_path):
