@@ -57,3 +57,11 @@ class JobEvent:
 
     kind: Literal["queued", "progress", "done", "failed", "cancelled"]
     job: Job
+
+
+ENDS: Final[dict[JobState, Literal["done", "failed", "cancelled"]]] = {
+    JobState.DONE: "done",
+    JobState.FAILED: "failed",
+    JobState.CANCELLED: "cancelled",
+}
+"""Final state → the kind of event that tells it."""

@@ -16,12 +16,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Final
 
 from engine.attempt import Run as Run
 from engine.attempt import attempt
 from engine.errors import Cancelled, StembridgeError
-from engine.job import BATCH_PRIORITY, INTERACTIVE_PRIORITY, PREVIEW_PRIORITY, Job, JobEvent, JobState
+from engine.job import BATCH_PRIORITY, ENDS, INTERACTIVE_PRIORITY, PREVIEW_PRIORITY, Job, JobEvent, JobState
 from engine.journal import Journal
 from engine.outbox import Outbox
 from engine.progress import ProgressMeter
@@ -205,7 +205,7 @@ class JobQueue:
                     continue
                 if job.state is JobState.QUEUED:
                     self._waiting.remove(job.id, job.priority)
-                    error = ("cancelled", "The job was cancelled before it began.")
+                    error = ("cancelled", "The job was cancelled.")
                     job = self._live[job_id] = replace(job, state=JobState.CANCELLED, error=error)
                 else:
                     self._cancel_asked.add(job_id)
@@ -274,16 +274,19 @@ class JobQueue:
             if written:
                 for job in overdue:
                     self._overdue.pop(job.id, None)
+            too_late = [job.id for job in jobs if not job.state.final and job.id in self._cancel_asked]
             for job in jobs:
                 self._cancel_asked.discard(job.id)
-                if job.state is JobState.QUEUED:
+                if not job.state.final:
                     self._enter(job, at_front=True)
                     continue
                 self._live.pop(job.id, None)
                 if not written:
                     self._overdue[job.id] = job
-                self._events.put(JobEvent(_KINDS[job.state], job))
+                self._events.put(JobEvent(ENDS[job.state], job))
             self._changed.notify_all()
+        if too_late:  # cancelled while it was being put back: it must not run in the next life
+            self._cancel(too_late)
 
     def _write_or_log(self, jobs: Sequence[Job], *, durable: bool = True) -> bool:
         try:
@@ -293,10 +296,3 @@ class JobQueue:
             logger.exception("The journal could not take %d jobs; the queue goes on.", len(jobs))
             return False
         return True
-
-
-_KINDS: Final[dict[JobState, Literal["done", "failed", "cancelled"]]] = {
-    JobState.DONE: "done",
-    JobState.FAILED: "failed",
-    JobState.CANCELLED: "cancelled",
-}

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from small_disk import on_small_disk
 
@@ -183,6 +183,8 @@ def test_a_cache_that_was_thrown_away_is_just_empty(cache, stem):
 
 
 @settings(max_examples=30, deadline=None)
+@example([("s", 0, 4), ("s", 1, 4), ("f", 0, 1), ("s", 2, 1)])
+@example([("s", 0, 4), ("f", 0, 1), ("s", 1, 4), ("s", 2, 1)])
 @given(st.lists(st.tuples(st.sampled_from("sf"), st.integers(0, 6), st.integers(1, 4)), max_size=30))
 def test_the_least_recently_used_leaves_first(actions):
     """Against a model: a dict in order of use. s: store so many kB under a number; f: find it."""

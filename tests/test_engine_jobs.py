@@ -631,6 +631,26 @@ def test_a_job_put_back_can_still_be_cancelled():
         assert journal.unfinished() == []
 
 
+def test_a_cancel_while_the_job_is_put_back_is_not_lost(monkeypatch):
+    gate, transcript = Gate(), Transcript()
+    with Journal(None) as journal:
+        queue = JobQueue(gate, journal, on_event=transcript)
+        job = queue.submit(REQUEST)
+        assert gate.entered.wait(DEADLINE_S)
+        write = journal.write
+
+        def cancel_in_between(jobs, *, durable=True):
+            if jobs[0].state is JobState.QUEUED:
+                assert queue.cancel(job.id).state is JobState.RUNNING
+            write(jobs, durable=durable)
+
+        monkeypatch.setattr(journal, "write", cancel_in_between)
+        queue.close()
+        assert queue.job(job.id).state is JobState.CANCELLED
+        assert journal.unfinished() == []
+    assert transcript.of(job)[-1] == "cancelled"
+
+
 def test_a_run_that_ends_during_close_is_done():
     def run(request, on_progress, cancelled):
         deadline = time.monotonic() + DEADLINE_S
