@@ -75,6 +75,9 @@ class MaskModel:
         for mask in join(answers()):
             yield _extend(mask, self.card.grid.n_bins)
 
+    def generate(self, mixture: Iterable[Samples], n_samples: int, plan: Plan, step: Step) -> Iterator[Samples]:
+        raise no_waveform(self.card.name)
+
     def _vocals(self, magnitude: npt.NDArray[np.float32]) -> Mask:
         """`(channel, frame, bin)` magnitudes in, the vocals' mask of the same shape out."""
         channels, n_frames, _ = magnitude.shape
@@ -91,6 +94,15 @@ class MaskModel:
         if channels % 2:
             flat = np.concatenate([flat[: channels - 1], flat[channels - 1 :].mean(axis=0, keepdims=True)])
         return flat
+
+
+def no_waveform(name: str) -> StembridgeError:
+    """The refusal of `output=generative` by a mask model."""
+    return StembridgeError(
+        "unsupported_option",
+        f"The model {name} makes masks; it has no waveform of its own for output=generative.",
+        "Use output=faithful.",
+    )
 
 
 def unsupported_prompt(name: str, prompt: str) -> StembridgeError:

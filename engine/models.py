@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,10 +12,14 @@ import platformdirs
 
 from engine.bundle import MANIFEST, Bundle, read_bundle
 from engine.errors import StembridgeError
+from engine.flow_model import FlowModel
 from engine.intent import read_intent
-from engine.mask_model import MaskModel, unsupported_prompt
+from engine.mask_model import MaskModel, no_waveform, unsupported_prompt
 from engine.request import SeparationRequest
 from engine.runtime import Model
+from engine.runtimes.torch_runtime import TorchFlow
+
+logger = logging.getLogger(__name__)
 
 EMBEDDED: Final = Path(__file__).parent / "embedded"
 DEFAULT: Final = "spleeter-2stems"
@@ -26,43 +30,64 @@ def models_folder() -> Path:
     return Path(platformdirs.user_data_dir("stembridge", appauthor=False)) / "models"
 
 
-def installed(folders: Sequence[Path] | None = None) -> dict[str, Bundle]:
+def text_folder() -> Path:
+    """Where the text encoder that flow models share lies: t5-base with its tokenizer."""
+    return models_folder() / "t5-base"
+
+
+def installed() -> dict[str, Bundle]:
     """Every model on this machine by name: the embedded ones and the user's, which win.
 
-    A folder without a manifest is no model; a damaged manifest raises `StembridgeError` (`model_corrupt`).
+    A folder without a manifest is no model. A user's model whose manifest is damaged is left out and logged: it must
+    not stop the others (`stembridge doctor` names it). Raises `StembridgeError` when an embedded one is damaged.
     """
     found = {}
-    for folder in folders or (EMBEDDED, models_folder()):
-        if folder.is_dir():
-            for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
-                bundle = read_bundle(manifest.parent)
-                found[bundle.name] = bundle
+    for manifest in sorted(EMBEDDED.glob(f"*/{MANIFEST}")):
+        bundle = read_bundle(manifest.parent)
+        found[bundle.name] = bundle
+    for manifest in sorted(models_folder().glob(f"*/{MANIFEST}")):
+        try:
+            bundle = read_bundle(manifest.parent)
+        except StembridgeError as e:
+            logger.warning("%s", e)
+            continue
+        found[bundle.name] = bundle
     return found
+
+
+def find(name: str) -> Bundle:
+    """The model of that name. Raises `StembridgeError`: `unknown_model` naming the nearest, `model_corrupt`."""
+    models = installed()
+    if name in models:
+        return models[name]
+    if name == Path(name).name and (models_folder() / name / MANIFEST).exists():
+        return read_bundle(models_folder() / name)
+    near = difflib.get_close_matches(name, models, 1)
+    raise StembridgeError(
+        "unknown_model",
+        f"There is no model {name[:60]!r} on this machine{f'; did you mean {near[0]!r}?' if near else '.'}",
+        f"Installed: {', '.join(sorted(models)) or 'none'}.",
+    )
 
 
 def choose(request: SeparationRequest) -> str:
     """The name of the model that answers a request; quick, reads no audio and opens no model.
 
-    Raises `StembridgeError`: `unknown_model` naming the nearest, `unsupported_prompt`, `unsupported_option`.
+    Without a name in the request: the embedded one where it knows the prompt, else the first open-vocabulary one.
+    Raises `StembridgeError`: `unknown_model`, `unsupported_prompt`, `unsupported_option`.
     """
-    name = request.model or DEFAULT
-    models = installed()
-    if name not in models:
-        near = difflib.get_close_matches(name, models, 1)
-        raise StembridgeError(
-            "unknown_model",
-            f"There is no model {name!r} on this machine{f'; did you mean {near[0]!r}?' if near else '.'}",
-            f"Installed: {', '.join(sorted(models)) or 'none'}.",
-        )
-    if models[name].kind == "mask" and read_intent(request.prompt) is None:
-        raise unsupported_prompt(name, request.prompt)
-    if request.output == "generative" and models[name].kind == "mask":
-        raise StembridgeError(
-            "unsupported_option",
-            f"The model {name} makes masks; it has no waveform of its own for output=generative.",
-            "Use output=faithful.",
-        )
-    return name
+    knows = read_intent(request.prompt) is not None
+    if request.model is not None:
+        bundle = find(request.model)
+    else:
+        bundle = find(DEFAULT)
+        if not knows or request.output == "generative":
+            bundle = next((b for b in installed().values() if b.kind == "flow"), bundle)
+    if bundle.kind == "mask" and not knows:
+        raise unsupported_prompt(bundle.name, request.prompt)
+    if bundle.kind == "mask" and request.output == "generative":
+        raise no_waveform(bundle.name)
+    return bundle.name
 
 
 class Shelf:
@@ -73,17 +98,10 @@ class Shelf:
         self._lock = threading.Lock()
 
     def open(self, name: str) -> Model:
-        """The model of that name, opened on first use. Raises `StembridgeError` as `installed` and the model do."""
+        """The model of that name, opened on first use. Raises `StembridgeError` as `find` and the model do."""
         with self._lock:
             if name not in self._open:
-                bundles = installed()
-                if name not in bundles:
-                    raise StembridgeError(
-                        "unknown_model",
-                        f"There is no model {name!r} on this machine.",
-                        f"Installed: {', '.join(sorted(bundles)) or 'none'}.",
-                    )
-                self._open[name] = MaskModel(bundles[name])
+                self._open[name] = _open(find(name))
             return self._open[name]
 
     def unload(self, name: str) -> bool:
@@ -99,3 +117,16 @@ class Shelf:
         """The names of the models that are open."""
         with self._lock:
             return sorted(self._open)
+
+
+def _open(bundle: Bundle) -> Model:
+    match bundle.kind:
+        case "mask":
+            return MaskModel(bundle)
+        case "flow":
+            return FlowModel(bundle, TorchFlow(bundle, text_folder()))
+    raise StembridgeError(
+        "model_corrupt",
+        f"The model {bundle.name} is of the kind {bundle.kind!r}; this version runs mask and flow.",
+        "Update Stembridge.",
+    )

@@ -47,6 +47,8 @@ class Ask:
     quality: Quality = "fast"
     nfe: int | None = None
     seed: int = 0
+    mixture_key: str = ""
+    """Names the audio it hears: equal keys mean equal samples, so what was computed of them can be kept. Empty: not."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,11 @@ class Model(Protocol):
         `mixture`: consecutive `(channel, sample)` blocks at `card.grid.sample_rate`, `n_samples` in all. Yields
         consecutive `(1 or channels, frame, bin)` blocks that cover `card.grid.n_frames(n_samples)` frames.
         """
+
+    def generate(self, mixture: Iterable[Samples], n_samples: int, plan: Plan, step: Step) -> Iterator[Samples]:
+        """The model's own waveforms, for `output=generative`: consecutive `(2, sample)` blocks, target and generated
+        residual, `n_samples` in all, at the rate it hears. Raises `StembridgeError` (`unsupported_option`) where a
+        model has none."""
 
     def close(self) -> None:
         """Free it; safe to call twice."""

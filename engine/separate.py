@@ -6,27 +6,28 @@ source → region → model's masks → original channels at the original rate �
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+
+import numpy as np
 
 from engine import models
 from engine.audio import Region, Samples, Source, SourceInfo, resolve, sample_at
+from engine.blocks import in_step
 from engine.cache import ResultCache, result_key
 from engine.errors import Cancelled, StembridgeError
+from engine.manifest import db, manifest_of, parameters
+from engine.manifest import stembridge_version as stembridge_version
 from engine.request import Progress, Separation, SeparationRequest
 from engine.resample import resample, resampled_length
 from engine.runtime import Ask, Model, Plan
 from engine.stems import StemFiles, stem_name
 from engine.stereo import project
 
-MANIFEST_SCHEMA: Final = 1
-
+Report = Callable[[float, str], None]
+"""Called with the fraction done and the stage; raises `Cancelled`."""
 OnProgress = Callable[[Progress], None]
 IsCancelled = Callable[[], bool]
 
@@ -56,21 +57,18 @@ def separate(
     with Source(request.source) as heard, Source(request.source) as original:
         info = heard.info
         region = resolve(request, info)
-        plan = model.plan(_ask(request, region, info))
         report(0, "reading")
-        key = result_key(
-            _digest(original.blocks(region.read_start, region.read_end)),
-            _parameters(request, region, info, model, plan),
-        )
+        digest = _digest(original.blocks(region.read_start, region.read_end))
+        plan = model.plan(_ask(request, region, info, digest))
+        key = result_key(digest, parameters(request, region, info, model, plan))
         with StemFiles(
             request.out_dir,
             request.name or stem_name(request.source[0], request.prompt),
             request.keep,
             info,
-            time_reference=region.start
-            if request.position_s is None
-            else sample_at(request.position_s, info.sample_rate),
+            time_reference=_place(request, region, info),
             description=f"{request.source[0].name}: {request.prompt}",
+            generated=request.output == "generative",
         ) as files:
             earlier = _find(cache, key)
             if earlier is not None:
@@ -80,9 +78,9 @@ def separate(
                         files.write(mixture, target)
                         report(0.5, "copying")
             else:
-                pairs = _estimate(heard, original, region, model, plan, report)
-                for mixture, target in _within(pairs, region.start - region.read_start, region.samples):
-                    files.write(mixture, target)
+                work = _generated if request.output == "generative" else _faithful
+                for mixture, *made in _returned(work(heard, original, region, model, plan, report), region):
+                    files.write(mixture, *made)
             report(0.99, "writing")
             separation = Separation(
                 target=None,
@@ -91,7 +89,7 @@ def separate(
                 sample_rate=info.sample_rate,
                 channels=info.channels,
                 samples=region.samples,
-                null_db=_db(files.null_peak),
+                null_db=db(files.null_peak),
                 model=model.card.name,
                 runtime=model.runtime,
                 nfe=plan.nfe,
@@ -99,9 +97,9 @@ def separate(
                 seconds=round(time.monotonic() - began, 3),
                 cached=earlier is not None,
             )
-            manifest = _manifest(request, region, info, model, plan, files, separation, key)
+            manifest = manifest_of(request, region, info, model, plan, files, separation, key)
             paths, manifest_path = files.publish(manifest)
-    if cache and earlier is None and "target" in paths:
+    if cache and earlier is None and "target" in paths and request.output == "faithful":
         cache.store(key, paths["target"])
     on_progress(Progress(1, "done", 0.0))
     return replace(separation, target=paths.get("target"), residual=paths.get("residual"), manifest=manifest_path)
@@ -118,7 +116,12 @@ def _find(cache: ResultCache | None, key: str) -> Source | None:
         return None  # another process evicted it between the look and the opening
 
 
-def _ask(request: SeparationRequest, region: Region, info: SourceInfo) -> Ask:
+def _place(request: SeparationRequest, region: Region, info: SourceInfo) -> int:
+    """The timeline sample of the region's start."""
+    return region.start if request.position_s is None else sample_at(request.position_s, info.sample_rate)
+
+
+def _ask(request: SeparationRequest, region: Region, info: SourceInfo, digest: str) -> Ask:
     """The request in the model's terms: spans counted from the first sample it hears."""
     origin_s = region.read_start / info.sample_rate
     length_s = (region.read_end - region.read_start) / info.sample_rate
@@ -126,25 +129,18 @@ def _ask(request: SeparationRequest, region: Region, info: SourceInfo) -> Ask:
         replace(span, start_s=max(0.0, span.start_s - origin_s), end_s=min(length_s, span.end_s - origin_s))
         for span in request.spans
     )
-    return Ask(request.prompt, spans, request.quality, request.nfe, request.seed)
+    key = f"{digest}:{info.sample_rate}:{info.channels}"
+    return Ask(request.prompt, spans, request.quality, request.nfe, request.seed, key)
 
 
-def _estimate(
-    heard: Source,
-    original: Source,
-    region: Region,
-    model: Model,
-    plan: Plan,
-    report: Callable[[float, str], None],
-) -> Iterator[tuple[Samples, Samples]]:
-    """`(mixture, target)` blocks that cover the region and its context."""
+def _faithful(
+    heard: Source, original: Source, region: Region, model: Model, plan: Plan, report: Report
+) -> Iterator[tuple[Samples, ...]]:
+    """`(mixture, target)` blocks of the region and its context: the model's masks on the original channels."""
     info, grid = heard.info, model.card.grid
     n_samples = region.read_end - region.read_start
-    mixture = resample(
-        heard.blocks(region.read_start, region.read_end), info.sample_rate, grid.sample_rate, info.channels, n_samples
-    )
     masks = model.estimate(
-        mixture,
+        _at_rate(heard, region, grid.sample_rate),
         info.channels,
         resampled_length(n_samples, info.sample_rate, grid.sample_rate),
         plan,
@@ -154,14 +150,37 @@ def _estimate(
     return project(masks, blocks, grid, info.sample_rate, info.channels, n_samples)
 
 
-def _within(pairs: Iterable[tuple[Samples, Samples]], start: int, n: int) -> Iterator[tuple[Samples, Samples]]:
-    """The `n` samples from `start` on of a stream of equally long block pairs."""
-    at = 0
-    for mixture, target in pairs:
-        low, high = max(start - at, 0), min(start + n - at, mixture.shape[1])
+def _generated(
+    heard: Source, original: Source, region: Region, model: Model, plan: Plan, report: Report
+) -> Iterator[tuple[Samples, ...]]:
+    """`(mixture, target, generated residual)` blocks of the region and its context: the model's own mono waveforms,
+    the same in every channel."""
+    info, rate = heard.info, model.card.grid.sample_rate
+    n_samples = resampled_length(region.read_end - region.read_start, info.sample_rate, rate)
+    waves = model.generate(
+        _at_rate(heard, region, rate), n_samples, plan, lambda fraction: report(0.98 * fraction, "separating")
+    )
+    back = resample(waves, rate, info.sample_rate, 2, n_samples)
+    for mixture, pair in in_step(original.blocks(region.read_start, region.read_end), back):
+        yield mixture, *(np.repeat(side, info.channels, axis=0) for side in (pair[:1], pair[1:]))
+
+
+def _at_rate(heard: Source, region: Region, rate: int) -> Iterator[Samples]:
+    """The region and its context as the model hears them."""
+    info, n_samples = heard.info, region.read_end - region.read_start
+    blocks = heard.blocks(region.read_start, region.read_end)
+    return resample(blocks, info.sample_rate, rate, info.channels, n_samples)
+
+
+def _returned(pieces: Iterable[tuple[Samples, ...]], region: Region) -> Iterator[tuple[Samples, ...]]:
+    """What of the pieces lies in the region itself, without its context."""
+    at = region.read_start
+    for piece in pieces:
+        n = piece[0].shape[1]
+        low, high = max(region.start - at, 0), min(region.end - at, n)
         if low < high:
-            yield mixture[:, low:high], target[:, low:high]
-        at += mixture.shape[1]
+            yield tuple(block[:, low:high] for block in piece)
+        at += n
 
 
 def _digest(blocks: Iterable[Samples]) -> str:
@@ -169,96 +188,3 @@ def _digest(blocks: Iterable[Samples]) -> str:
     for block in blocks:
         digest.update(block.data)
     return digest.hexdigest()
-
-
-def _parameters(
-    request: SeparationRequest, region: Region, info: SourceInfo, model: Model, plan: Plan
-) -> dict[str, Any]:
-    """Everything besides the samples that the target's samples depend on."""
-    return {
-        "sample_rate": info.sample_rate,
-        "channels": info.channels,
-        "returned": [region.start - region.read_start, region.end - region.read_start],
-        "model": model.card.name,
-        "weights": model.card.weights_sha256,
-        "runtime": model.runtime,
-        "answered_as": plan.answered_as,
-        "spans": [[s.sign, s.start_s, s.end_s] for s in plan.ask.spans],
-        "quality": request.quality,
-        "nfe": plan.nfe,
-        "seed": request.seed,
-        "output": request.output,
-    }
-
-
-def _manifest(
-    request: SeparationRequest,
-    region: Region,
-    info: SourceInfo,
-    model: Model,
-    plan: Plan,
-    files: StemFiles,
-    separation: Separation,
-    key: str,
-) -> dict[str, Any]:
-    """What is needed to know a result, and to render it again."""
-    card = model.card
-    return {
-        "schema": MANIFEST_SCHEMA,
-        "stembridge": stembridge_version(),
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "result_key": key,
-        "source": {
-            "paths": [str(path) for path in info.paths],
-            "formats": list(info.formats),
-            "sample_rate": info.sample_rate,
-            "channels": info.channels,
-            "samples": info.samples,
-        },
-        "region": {
-            "start_sample": region.start,
-            "end_sample": region.end,
-            "heard_from_sample": region.read_start,
-            "heard_to_sample": region.read_end,
-        },
-        "prompt": request.prompt,
-        "answered_as": plan.answered_as,
-        "note": plan.note,
-        "spans": [[s.sign, s.start_s, s.end_s] for s in request.spans],
-        "model": {
-            "name": card.name,
-            "title": card.title,
-            "version": card.version,
-            "kind": card.kind,
-            "licence": card.licence,
-            "weights_sha256": card.weights_sha256,
-        },
-        "runtime": model.runtime,
-        "quality": request.quality,
-        "nfe": plan.nfe,
-        "seed": request.seed,
-        "output": request.output,
-        "keep": request.keep,
-        "null_db": _finite(separation.null_db),
-        "target_peak_db": _finite(_db(files.target_peak)),
-        "mixture_peak_db": _finite(_db(files.mixture_peak)),
-        "seconds": separation.seconds,
-        "cached": separation.cached,
-        "request": request.to_dict(),
-    }
-
-
-def stembridge_version() -> str:
-    """The installed version; `0+unknown` when run from files that were never installed."""
-    try:
-        return version("stembridge")
-    except PackageNotFoundError:
-        return "0+unknown"
-
-
-def _db(peak: float) -> float:
-    return 20 * math.log10(peak) if peak > 0 else -math.inf
-
-
-def _finite(value: float) -> float | None:
-    return round(value, 2) if math.isfinite(value) else None

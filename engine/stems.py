@@ -25,7 +25,8 @@ from engine.wav import WavWriter
 
 PART: Final = ".part"
 MAX_NAME_BYTES: Final = 200
-STEMS: Final = ("target", "residual")
+STEMS: Final = ("target", "residual", "generated_residual")
+"""The last one is a generative model's own; it is written when the output is generative and both stems are kept."""
 
 
 class StemFiles:
@@ -36,7 +37,15 @@ class StemFiles:
     """
 
     def __init__(
-        self, folder: Path, name: str, keep: Keep, info: SourceInfo, *, time_reference: int, description: str
+        self,
+        folder: Path,
+        name: str,
+        keep: Keep,
+        info: SourceInfo,
+        *,
+        time_reference: int,
+        description: str,
+        generated: bool = False,
     ) -> None:
         self._folder, self._name = folder, name
         self._parts: dict[str, Path] = {}
@@ -49,7 +58,7 @@ class StemFiles:
             folder.mkdir(parents=True, exist_ok=True)
             remove_dead_parts(folder)
             try:
-                for stem in STEMS if keep == "both" else (keep,):
+                for stem in (keep,) if keep != "both" else STEMS if generated else STEMS[:2]:
                     part = folder / f"{name}.{stem}.wav.{secrets.token_hex(4)}{PART}"
                     self._parts[stem] = part
                     self._writers[stem] = WavWriter(
@@ -68,16 +77,19 @@ class StemFiles:
     ) -> None:
         self._discard()
 
-    def write(self, mixture: Samples, target: Samples) -> None:
+    def write(self, mixture: Samples, target: Samples, generated_residual: Samples | None = None) -> None:
         """Append `(channel, sample)` blocks; the residual is the float32 subtraction."""
         residual = mixture - target
+        blocks = {"target": target, "residual": residual, "generated_residual": generated_residual}
         # What a DAW hears when it plays both stems: the float32 sum of what is on disk.
         self.null_peak = max(self.null_peak, float(np.max(np.abs(target + residual - mixture), initial=0.0)))
         self.target_peak = max(self.target_peak, float(np.max(np.abs(target), initial=0.0)))
         self.mixture_peak = max(self.mixture_peak, float(np.max(np.abs(mixture), initial=0.0)))
         with file_errors(self._folder):
             for stem, writer in self._writers.items():
-                writer.write(target if stem == "target" else residual)
+                block = blocks[stem]
+                assert block is not None
+                writer.write(block)
 
     def publish(self, manifest: dict[str, Any]) -> tuple[dict[str, Path], Path]:
         """Give the stems their names and write the manifest last; returns the stems' paths and the manifest's.

@@ -1,0 +1,136 @@
+"""A flow model run by torch: on the CPU, CUDA or Apple's GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.audio import Samples
+from engine.bundle import Bundle
+from engine.errors import StembridgeError
+from engine.flow_model import Latents
+from engine.multidiffusion import WindowVelocity
+from engine.windows import Window
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+_INSTALL: Final = "Install it with: pip install 'stembridge[torch]'"
+
+
+def check_installed() -> None:
+    """Raises `StembridgeError` (`runtime_missing`) when a package that a flow model needs is not installed."""
+    for name in ("torch", "safetensors", "tokenizers", "transformers"):
+        if importlib.util.find_spec(name) is None:
+            raise StembridgeError("runtime_missing", f"{name} is not installed.", _INSTALL)
+
+
+class TorchFlow:
+    """See `engine.flow_model.FlowRuntime` for the contract of each method.
+
+    Float32 on the CPU; where there is a GPU the matrices are float16 and everything delicate stays float32.
+    """
+
+    def __init__(self, bundle: Bundle, text_folder: Path, *, device: Device = "auto") -> None:
+        check_installed()
+        import torch
+
+        from engine.model.text import load_text_encoder
+        from engine.model.weights import load_network
+
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        precision: Final = "fp32" if device == "cpu" else "fp16"
+        self._device = device
+        self._network = load_network(bundle, device=device, precision=precision)
+        self._encoder = load_text_encoder(text_folder, device=device)
+        sizes = self._network.sizes
+        if self._encoder.dim != sizes.dit.text_dim:
+            raise StembridgeError(
+                "model_corrupt",
+                f"The text encoder in {text_folder} is {self._encoder.dim} wide, not {sizes.dit.text_dim} as "
+                f"{bundle.name} needs.",
+                "Use the text encoder that the model was trained with: t5-base.",
+            )
+        self.name = f"torch:{device}:{precision}"
+        self.sample_rate: int = bundle.facts["sample_rate"]
+        self.hop = sizes.codec.hop
+        self.n_channels = sizes.codec.n_channels
+        self.max_frames = sizes.dit.max_frames
+        self._texts: dict[str, tuple[Any, bool]] = {}
+
+    def encode(self, waveform: Samples) -> Latents:
+        import torch
+
+        from engine.model.codec import pad_to_frames
+
+        with torch.inference_mode():
+            x = torch.from_numpy(waveform)[None].to(self._device)
+            latents: Latents = self._network.codec.encode(pad_to_frames(x, self.hop))[0].cpu().numpy()
+        return latents
+
+    def text(self, prompt: str) -> tuple[Any, bool]:
+        import torch
+
+        from engine.model.text import encode_text
+
+        if prompt not in self._texts:
+            with torch.inference_mode():
+                made = encode_text(self._encoder, [prompt])
+            self._texts[prompt] = (made.features, made.cut[0])
+        return self._texts[prompt]
+
+    def velocity(
+        self, latents: Latents, tokens: npt.NDArray[np.int64], text: Any, times: Sequence[float]
+    ) -> WindowVelocity[Any]:
+        import torch
+
+        from engine.model.layers import rope_table
+        from engine.model.prepared import Prepared, prepare
+
+        dit = self._network.dit
+        heard = torch.from_numpy(latents)[None].to(self._device)
+        spoken = torch.from_numpy(tokens)[None].to(self._device)
+
+        def condition(window: Window) -> Tensor:
+            return dit.condition(heard[:, window.start : window.end], spoken[:, window.start : window.end])
+
+        with torch.inference_mode():
+            shared: Prepared = prepare(dit, times, condition(Window(0, min(len(latents), self.max_frames))), text)
+
+        def velocity(x: Tensor, number: int, window: Window) -> Tensor:
+            with torch.inference_mode():
+                rope = rope_table(window.n_frames, dit.sizes.head_dim, dit.sizes.rope_theta, self._device)
+                return replace(shared, condition=condition(window), rope=rope).velocity(x, number)
+
+        return velocity
+
+    def state(self, values: npt.NDArray[np.float32]) -> Any:
+        import torch
+
+        return torch.from_numpy(values).to(self._device)
+
+    def decode(self, state: Any, *, mark_seed: int | None) -> Iterator[Samples]:
+        import torch
+
+        from engine.model.codec import decode_chunks
+        from engine.model.watermark import mark_pieces
+
+        network = self._network
+        with torch.inference_mode():
+            rows = torch.cat([state[..., : self.n_channels], state[..., self.n_channels :]])
+            pieces = decode_chunks(network.codec, rows)
+            if mark_seed is not None and network.watermark is not None:
+                generator = torch.Generator().manual_seed(mark_seed)
+                n_bits = network.watermark.sizes.n_bits
+                bits = torch.randint(0, 2, (len(rows), n_bits), generator=generator).to(self._device)
+                pieces = mark_pieces(network.watermark, pieces, bits)
+            for piece in pieces:
+                yield piece[:, 0].cpu().numpy()

@@ -1,0 +1,200 @@
+"""A flow model end to end, on the golden weights: any prompt, spans, any rate and length, both outputs. What it
+separates means nothing, the weights being random; that it does so exactly is what is held here."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from mixtures import make_mixture
+from sam_folder import write_official, write_text_encoder
+
+if not os.environ.get("CI"):
+    pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("transformers", reason="transformers is not installed")
+
+from engine import Cancelled, Progress, Separation, SeparationRequest, Span, StembridgeError
+from engine import flow_model
+from engine import models as engine_models
+from engine.bundle import read_bundle
+from engine.flow_model import FlowModel, encode_stream
+from engine.model.weights import import_folder
+from engine.models import Shelf, choose
+from engine.runtime import Ask
+from engine.runtimes.torch_runtime import TorchFlow
+from engine.separate import separate
+
+pytestmark = pytest.mark.torch
+MakeFile = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with `sam-tiny`, imported from an official folder, and its text encoder."""
+    home = tmp_path_factory.mktemp("models")
+    import_folder(write_official(home / "official"), home / "models" / "sam-tiny", name="sam-tiny")
+    write_text_encoder(home / "models" / "t5-base")
+    return home / "models"
+
+
+@pytest.fixture(scope="module")
+def runtime(models: Path) -> TorchFlow:
+    return TorchFlow(read_bundle(models / "sam-tiny"), models / "t5-base", device="cpu")
+
+
+@pytest.fixture
+def shelf(models: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    monkeypatch.setattr(engine_models, "models_folder", lambda: models)
+    return Shelf()
+
+
+def run(shelf: Shelf, source: Path, out: Path, prompt: str = "acoustic guitar", **fields: Any) -> Separation:
+    return separate(SeparationRequest((source,), prompt, out, **{"nfe": 2, **fields}), shelf)
+
+
+def stem(path: Path | None) -> np.ndarray:
+    assert path is not None
+    return soundfile.read(path, dtype="float32", always_2d=True)[0].T
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000, 96_000])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("output", ["faithful", "generative"])
+def test_any_rate_and_channels_fit_and_null(
+    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path, rate: int, channels: int, output: str
+) -> None:
+    source = mixture_file(1.3, sample_rate=rate, channels=channels)
+    n = rate // 2 + 3
+    done = run(shelf, source, tmp_path / "out", start_s=0.4, end_s=0.4 + n / rate, context_s=0.2, output=output)
+    start = round(0.4 * rate)
+    target, residual = stem(done.target), stem(done.residual)
+    assert target.shape == residual.shape == (channels, n)
+    assert np.abs(target + residual - stem(source)[:, start : start + n]).max() <= 10 ** (-120 / 20)
+    assert done.null_db <= -120
+    assert done.model == "sam-tiny"
+    assert done.runtime == "torch:cpu:fp32"
+    manifest = json.loads(done.manifest.read_text(encoding="utf-8"))
+    assert ("generated_residual" in manifest) == (output == "generative")
+    if output == "generative":
+        assert stem(tmp_path / "out" / manifest["generated_residual"]).shape == (channels, n)
+
+
+def test_the_faithful_target_holds_nothing_that_the_mixture_does_not(
+    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path
+) -> None:
+    source = mixture_file(1.0)
+    samples = stem(source)
+    samples[:, 20_000:30_000] = 0
+    soundfile.write(source, samples.T, 44_100, subtype="FLOAT")
+    target = stem(run(shelf, source, tmp_path).target)
+    assert not target[:, 25_000 - 2_000 : 25_000 + 2_000].any()
+    assert target.any()
+
+
+@pytest.mark.parametrize("seconds", [1 / 48_000, 0.01, 0.039, 0.041])
+def test_clips_shorter_than_a_latent_frame(
+    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path, seconds: float
+) -> None:
+    source = mixture_file(seconds, sample_rate=48_000)
+    assert stem(run(shelf, source, tmp_path).target).shape == stem(source).shape
+
+
+def test_seed_prompt_and_spans_decide_the_result(shelf: Shelf, mixture_file: MakeFile, tmp_path: Path) -> None:
+    source = mixture_file(1.0)
+    base = stem(run(shelf, source, tmp_path / "a").target)
+    assert np.array_equal(base, stem(run(Shelf(), source, tmp_path / "b").target))
+    for i, changed in enumerate(
+        ({"seed": 1}, {"prompt": "tambourine"}, {"spans": (Span("+", 0.2, 0.6),)}, {"spans": (Span("-", 0.2, 0.6),)})
+    ):
+        assert not np.array_equal(base, stem(run(shelf, source, tmp_path / f"c{i}", **changed).target)), changed
+
+
+def test_spans_alone_are_enough(shelf: Shelf, mixture_file: MakeFile, tmp_path: Path) -> None:
+    done = run(shelf, mixture_file(1.0), tmp_path, prompt="", spans=(Span("+", 0.2, 0.4), Span("-", 0.3, 0.9)))
+    assert done.target is not None
+    assert done.target.name == "mixture.span.target.wav"
+
+
+def test_a_prompt_too_long_is_cut_and_the_manifest_says_so(
+    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path
+) -> None:
+    done = run(shelf, mixture_file(0.5), tmp_path, prompt="a e i o u " * 99, name="long")
+    assert "left out" in json.loads(done.manifest.read_text(encoding="utf-8"))["note"]
+
+
+def test_encoding_a_stream_is_encoding_the_whole(runtime: TorchFlow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow_model, "CHUNK_FRAMES", 20)
+    n = 48_000 * 3 + 777
+    mixture = make_mixture(n, 48_000, 1).T.copy()
+    whole = runtime.encode(mixture)
+    blocks = (mixture[:, at : at + 50_001] for at in range(0, n, 50_001))
+    pieces = list(encode_stream(runtime, blocks))
+    assert len(pieces) > 1
+    streamed = np.concatenate(pieces)
+    assert streamed.shape == whole.shape
+    assert np.abs(streamed - whole).max() < 1e-5
+
+
+def test_four_prompts_on_one_region_encode_it_once(
+    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = []
+    encode = TorchFlow.encode
+    monkeypatch.setattr(TorchFlow, "encode", lambda self, wave: heard.append(wave.shape) or encode(self, wave))
+    source = mixture_file(1.0)
+    first = stem(run(shelf, source, tmp_path).target)
+    for prompt in ("tambourine", "lead vocals with reverb", "vocals guitar"):
+        run(shelf, source, tmp_path, prompt=prompt, model="sam-tiny")
+    assert len(heard) == 1
+    assert np.array_equal(first, stem(run(Shelf(), source, tmp_path / "fresh").target))
+
+
+def test_cancel_comes_between_evaluations(shelf: Shelf, mixture_file: MakeFile, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    request = SeparationRequest((mixture_file(1.0),), "tambourine", tmp_path / "out", nfe=32)
+    with pytest.raises(Cancelled):
+        separate(request, shelf, on_progress=seen.append, cancelled=lambda: len(seen) > 10)
+    assert len(seen) == 11
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_region_longer_than_a_window(
+    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow_model, "WINDOW_S", 1.0)
+    monkeypatch.setattr(flow_model, "STRIDE_S", 0.75)
+    source = mixture_file(3.5, sample_rate=48_000, channels=1)
+    done = run(shelf, source, tmp_path, nfe=1)
+    assert done.samples == round(3.5 * 48_000)
+    assert done.null_db <= -120
+
+
+def test_routing_and_refusals(shelf: Shelf, models: Path, tmp_path: Path) -> None:
+    def chosen(prompt: str, **fields: Any) -> str:
+        return choose(SeparationRequest((Path("a.wav"),), prompt, tmp_path, **fields))
+
+    assert chosen("lead vocals") == "spleeter-2stems"
+    assert chosen("tambourine") == "sam-tiny"
+    assert chosen("lead vocals", output="generative") == "sam-tiny"
+    with pytest.raises(StembridgeError) as caught:
+        chosen("tambourine", model="spleeter-2stems")
+    assert caught.value.code == "unsupported_prompt"
+
+
+def test_a_text_encoder_of_another_width_is_refused(models: Path, tmp_path: Path) -> None:
+    with pytest.raises(StembridgeError, match="16 wide, not 24") as caught:
+        TorchFlow(read_bundle(models / "sam-tiny"), write_text_encoder(tmp_path / "t5", dim=16), device="cpu")
+    assert caught.value.code == "model_corrupt"
+
+
+def test_an_unloaded_model_is_not_used(models: Path, runtime: TorchFlow) -> None:
+    model = FlowModel(read_bundle(models / "sam-tiny"), runtime)
+    model.close()
+    with pytest.raises(StembridgeError, match="unloaded"):
+        model.plan(Ask("tambourine"))
