@@ -1,4 +1,4 @@
-"""The GPU benchmark's steps run where there is no GPU, on a toy network."""
+"""The network's benchmarks run where there is no GPU, on a toy network."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import pytest
 
 pytestmark = pytest.mark.torch
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
 
 
-def run(*arguments):
+def run(module, *arguments):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, "-m", "benchmarks.gpu", *arguments],
+        [sys.executable, "-m", f"benchmarks.{module}", *arguments],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -27,10 +28,14 @@ def run(*arguments):
     )
 
 
-def test_smoke(tmp_path):
+@pytest.fixture(autouse=True)
+def _torch():
     if not os.environ.get("CI"):
         pytest.importorskip("torch", reason="torch is not installed")
-    done = run("--smoke", "--out", str(tmp_path))
+
+
+def test_gpu_smoke(tmp_path):
+    done = run("gpu", "--smoke", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "gpu.json").read_text())
     assert "failed" not in facts, facts["failed"]
@@ -41,3 +46,32 @@ def test_smoke(tmp_path):
     assert facts["toy"]["end to end eager, 32 NFE [ms]"] > 0
     for line in ("evaluation eager, batch 4", "end to end eager, 1 NFE"):
         assert line in done.stdout
+
+
+def test_without_a_gpu_it_says_so(tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    done = run("gpu", "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert "no CUDA device" in done.stderr
+
+
+def test_cpu_toy(tmp_path):
+    figures = tmp_path / "cpu.json"
+    done = run("sam_cpu", "--size", "toy", "--seconds", "0.4", "--threads", "1", "--json", str(figures))
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(figures.read_text())
+    for part in ("evaluation", "encode", "decode"):
+        assert facts[part]["s"] > 0
+        assert facts[part]["of_plain"] > 0
+        assert part in done.stdout
+    assert facts["memory"]["weights"] == sum_of_toy()
+
+
+def sum_of_toy():
+    from benchmarks.gpu import TOY
+    from engine.model.network import empty_network, parts_of
+
+    return 4 * sum(p.numel() for part in parts_of(empty_network(TOY)).values() for p in part.parameters())
