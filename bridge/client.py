@@ -121,19 +121,26 @@ class Client:
         Raises `StembridgeError` with the job's own code when it failed or was cancelled; `TimeoutError`.
         """
         deadline_s = time.monotonic() + timeout_s
-        while (left_s := deadline_s - time.monotonic()) > 0:
-            event = self.event(min(_ASK_S, left_s))
-            if event is not None and event.job != job:
-                continue
+        event: api.Event | None = None
+        while True:
             if isinstance(event, api.JobProgress):
                 on_progress(event)
-            elif not isinstance(event, api.JobQueued):
+            elif not isinstance(event, api.JobQueued):  # it ended, or nothing was heard for a while
                 stands = self.ask(JobStatus(new_rid(), job))
                 if stands.state == JobState.DONE:
                     return stands  # type: ignore[no-any-return]
                 if JobState(stands.state).final:
                     raise refusal(stands.code, stands.text)
-        raise TimeoutError(f"the job {job} has not ended within {timeout_s:g} s")
+            event = self._event_of(job, min(_ASK_S, max(deadline_s - time.monotonic(), 0.0)))
+            if event is None and time.monotonic() >= deadline_s:
+                raise TimeoutError(f"the job {job} has not ended within {timeout_s:g} s")
+
+    def _event_of(self, job: str, timeout_s: float) -> api.Event | None:
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            event = self.event(max(deadline_s - time.monotonic(), 0.0))
+            if event is None or event.job == job:
+                return event
 
     def cancel(self, job: str) -> None:
         """Cancels a job; harmless when it has ended."""

@@ -11,7 +11,7 @@ from bridge import protocol as api
 from bridge import requests, telling
 from bridge.forms import from_submit
 from bridge.listeners import Listeners, client_text, udp_peer
-from bridge.presets import Preset
+from bridge.presets import Preset, find_preset
 from bridge.transport import Peer
 from engine.errors import StembridgeError
 from engine.job import INTERACTIVE_PRIORITY, PREVIEW_PRIORITY, Job
@@ -95,7 +95,7 @@ def _listener(call: Call, host: str, port: int) -> Peer:
 
 
 def _subscribe(call: Call, request: requests.Subscribe) -> api.Message:
-    call.listeners.add(call.peer, _listener(call, request.host, request.port), request.topics)
+    call.listeners.add(_listener(call, request.host, request.port), request.topics)
     return api.Ack(request.rid, "")
 
 
@@ -140,11 +140,7 @@ def _presets(call: Call, request: requests.Presets) -> api.Message:
 
 
 def _preset(call: Call, request: requests.PresetShow) -> api.Message:
-    presets = call.backend.presets()
-    if request.name not in presets:
-        remedy = f"The presets are {', '.join(sorted(presets))}."
-        raise StembridgeError("unknown_preset", f"There is no preset {request.name[:60]!r}.", remedy)
-    preset = presets[request.name]
+    preset = find_preset(request.name, call.backend.presets())
     told = [(field.name, getattr(preset, field.name)) for field in fields(preset)]
     words = (word for key, value in told if isinstance(value, str | int | float) for word in (key, value))
     return api.PresetAnswer(request.rid, tuple(words))

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from bridge.fields import FIELDS, MAX_RATE_HZ, MIN_RATE_HZ, Field, check_key
 from bridge.paths import PathPolicy, readable, writable
-from bridge.presets import Preset, load_presets
+from bridge.presets import Preset, find_preset, load_presets
 from bridge.prompts import prompt_from_track
 from bridge.protocol import PREVIEW_MAX_S
 from bridge.times import seconds
 from engine.errors import StembridgeError
-from engine.request import MAX_SOURCE_FILES, MAX_SPANS, SeparationRequest, Sign, Span
+from engine.request import MAX_NFE, MAX_SOURCE_FILES, MAX_SPANS, SeparationRequest, Sign, Span
 
-PRESET_KEYS: Final = ("prompt", "keep", "quality", "nfe", "model", "output")
-"""What a preset may set besides its context and its spans; explicit fields win."""
 _DIGITS: Final = re.compile(r"\s*[0-9]{1,20}\s*")
 
 
@@ -32,13 +29,19 @@ def to_request(
     """What the engine is asked. Explicit fields win over the preset, the preset over the defaults; a track's name makes
     the prompt only where neither gives one. Empty texts and None count as absent.
 
-    Raises `StembridgeError`: `unknown_key`, `bad_value`, `unknown_preset`, `no_prompt`, `path_refused` and all that
-    `SeparationRequest` raises; for a preview also `too_long`.
+    Raises `StembridgeError`: `unknown_key`, `bad_value`, `unknown_preset`, `bad_preset`, `no_prompt`, `path_refused`
+    and all that `SeparationRequest` raises; for a preview also `too_long`.
     """
-    given = {key: value for key, value in fields.items() if value is not None and value != "" and value != []}
+    given = _present(fields)
     for key in given:
         check_key(key)
     rate_hz = _whole(given, "rate", MIN_RATE_HZ, MAX_RATE_HZ)
+    named = _text(given, "preset")
+    preset = find_preset(named, presets()) if named is not None else None
+    if preview:
+        given = {"quality": "draft", **given}
+    if preset is not None:
+        given = {**preset.fields(rate_hz), **given}
     values: dict[str, Any] = {"source": _sources(given, policy), "out_dir": writable(_text(given, "out"), policy)}
     for key, name in (("start", "start_s"), ("end", "end_s"), ("context", "context_s"), ("position", "position_s")):
         if key in given:
@@ -50,19 +53,22 @@ def to_request(
         values[key] = _text(given, key)
     for key in ("keep", "quality", "output"):
         values[key] = _choice(given, FIELDS[key])
-    values["nfe"] = _whole(given, "nfe", 1, 2**31)
+    values["nfe"] = _whole(given, "nfe", 1, MAX_NFE)
     values["seed"] = _whole(given, "seed", 0, 2**63 - 1)
-    values = {key: value for key, value in values.items() if value is not None}
-    if preview:
-        values.setdefault("quality", "draft")
-    if "preset" in given:
-        values = _under(values, _preset(given, presets()))
-    if "prompt" not in values:
+    if values["prompt"] is None:
         values["prompt"] = _prompt_of_track(given, prompt_of)
-    request = SeparationRequest(**values)
+    if values["name"] is None and preset is not None:
+        track = _text(given, "track") or ""
+        values["name"] = preset.file_name(source=values["source"][0], prompt=values["prompt"], track=track)
+    request = SeparationRequest(**{key: value for key, value in values.items() if value is not None})
     if preview:
         _require_short(request)
     return request
+
+
+def _present(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are there: None, empty texts and empty lists count as absent."""
+    return {key: value for key, value in fields.items() if value is not None and value != "" and value != []}
 
 
 def _sources(given: Mapping[str, Any], policy: PathPolicy) -> tuple[Any, ...]:
@@ -134,27 +140,6 @@ def _choice(given: Mapping[str, Any], field: Field) -> str | None:
     if value is not None and (not isinstance(value, str) or value not in field.choices):
         raise _bad(field.key, value, f"Use one of {', '.join(field.choices)}.")
     return value
-
-
-def _preset(given: Mapping[str, Any], presets: Mapping[str, Preset]) -> Preset:
-    name = _text(given, "preset") or ""
-    if name not in presets:
-        near = difflib.get_close_matches(name, presets, n=1)
-        raise StembridgeError(
-            "unknown_preset",
-            f"There is no preset {name[:60]!r}." + (f" Did you mean {near[0]!r}?" if near else ""),
-            f"The presets are {', '.join(sorted(presets))}.",
-        )
-    return presets[name]
-
-
-def _under(values: dict[str, Any], preset: Preset) -> dict[str, Any]:
-    """The preset under what is already there."""
-    offered = {key: getattr(preset, key) for key in PRESET_KEYS}
-    offered["context_s"] = preset.context
-    if preset.spans == "selection" and not values["spans"] and "start_s" in values and "end_s" in values:
-        values = {**values, "spans": (Span("+", values["start_s"], values["end_s"]),)}
-    return {**{key: value for key, value in offered.items() if value not in (None, "")}, **values}
 
 
 def _prompt_of_track(given: Mapping[str, Any], prompt_of: Callable[[str], str | None]) -> str:

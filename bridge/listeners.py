@@ -64,12 +64,10 @@ class Listeners:
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
         self._topics: dict[Peer, frozenset[Topic]] = {}
-        self._moved: dict[Peer, Peer] = {}
-        """Clients that subscribed another address than the one they send from → where they listen."""
         self._told_s: dict[str, float] = {}
         """When each running job's progress was last told."""
 
-    def add(self, client: Peer, listener: Peer, topics: Iterable[Value]) -> None:
+    def add(self, listener: Peer, topics: Iterable[Value]) -> None:
         """Subscribes; a second time replaces the topics. Raises `StembridgeError` (`bad_value`, `too_long`)."""
         chosen = {str(topic) for topic in topics} or set(TOPICS) - {"reply"}
         if wrong := chosen - set(TOPICS):
@@ -79,26 +77,14 @@ class Listeners:
         if listener not in self._topics and len(self._topics) >= MAX_SUBSCRIPTIONS:
             raise StembridgeError("too_long", f"{MAX_SUBSCRIPTIONS} programs have subscribed.", "Unsubscribe some.")
         self._topics[listener] = frozenset(topic for topic in TOPICS if topic in chosen)
-        if client != listener:
-            self._moved[client] = listener
 
     def remove(self, listener: Peer) -> None:
         """Ends a subscription; harmless without one."""
         self._topics.pop(listener, None)
-        self._moved = {c: where for c, where in self._moved.items() if where != listener}
-
-    def gone(self, peer: Peer) -> None:
-        """Forgets a client that hung up."""
-        self._moved.pop(peer, None)
-        self.remove(peer)
-
-    def home(self, client: Peer) -> Peer:
-        """Where a client hears: what it subscribed, else where it sends from."""
-        return self._moved.get(client, client)
 
     def of_topic(self, topic: Topic, first: Peer | None) -> list[Peer]:
         """Where a message goes, each once: `first` (the client concerned), then the subscribers of the topic."""
-        peers = [] if first is None else [self.home(first)]
+        peers = [] if first is None else [first]
         peers += [peer for peer, topics in self._topics.items() if topic in topics and peer not in peers]
         return peers
 

@@ -46,7 +46,8 @@ class Info(Request):
 class Subscribe(Request):
     """Send events there too. Only this machine's own addresses are allowed unless the engine is told otherwise.
 
-    The client's own answers go there from now on as well: for programs that cannot listen on the port they send from.
+    Answers still go to the address that asked. A program that cannot listen on the port it sends from subscribes the
+    port it listens on and names the topic `reply` too: it gets a copy of every answer, and knows its own by their rid.
     """
 
     address: ClassVar[str] = "/stembridge/subscribe"
@@ -57,7 +58,7 @@ class Subscribe(Request):
     port: int = arg("i", "a UDP port; 0 for the sender's own address", example=9130)
     topics: tuple[Value, ...] = arg(
         "rest",
-        f"any of {', '.join(TOPICS)}; none means all events (`reply` copies everyone's answers)",
+        f"any of {', '.join(TOPICS)}; none means all events, without `reply`",
         example=("done", "failed"),
         default=(),
     )

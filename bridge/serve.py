@@ -50,6 +50,11 @@ def default_state_dir() -> Path:
     return Path(platformdirs.user_state_dir("stembridge", appauthor=False))
 
 
+def default_cache_dir() -> Path:
+    """Where finished results are kept when nobody says otherwise."""
+    return Path(platformdirs.user_cache_dir("stembridge", appauthor=False)) / "results"
+
+
 @dataclass(frozen=True)
 class Settings:
     """How an engine is run."""
@@ -59,6 +64,7 @@ class Settings:
     hosts: tuple[str, ...] = ("127.0.0.1",)
     policy: PathPolicy = field(default_factory=default_policy)
     state_dir: Path = field(default_factory=default_state_dir)
+    cache_dir: Path = field(default_factory=default_cache_dir)
     mailbox: Path | None = field(default_factory=default_folder)
     """None for an engine without a mailbox."""
     allow_remote: bool = False
@@ -84,7 +90,7 @@ def serving(settings: Settings) -> Iterator[Running]:
 
     Raises `StembridgeError`: `port_in_use`, `engine_running`, `journal_failed`, `output_not_writable`.
     """
-    shelf, cache, hub = models.Shelf(), ResultCache(), Hub()
+    shelf, cache, hub = models.Shelf(), ResultCache(settings.cache_dir), Hub()
     runtimes: dict[str, str] = {}
 
     def run(

@@ -41,7 +41,7 @@ class OscServer:
         self._transport = Transport(
             bound,
             on_packet=self._on_packet,
-            on_gone=self._listeners.gone,
+            on_gone=self._listeners.remove,
             on_wake=self._tell_events,
             on_stream_error=lambda e: codec.encode(telling.error("", e)),
         )

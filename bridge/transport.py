@@ -23,8 +23,11 @@ MAX_DATAGRAM_BYTES: Final = 65_535
 """More than UDP can carry, so that nothing is cut on reading."""
 MAX_UNREAD_BYTES: Final = 4 * 1024 * 1024
 """What a TCP client may leave unread before it counts as gone."""
+MAX_IGNORED_BYTES: Final = 1024 * 1024
+"""What a client may send after its stream was refused, before it is cut off."""
 _BATCH: Final = 32
-"""Datagrams taken from one socket before the others have their turn."""
+_STREAM_BYTES: Final = 8_192
+"""Datagrams and stream bytes taken from one socket before the others have their turn."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +50,9 @@ class _Connection:
     deframer: Deframer = field(default_factory=Deframer)
     unsent: bytearray = field(default_factory=bytearray)
     closing: bool = False
-    """What still arrives is not read; closed when the client closes."""
+    """What still arrives is ignored; closed when the client closes."""
+    n_ignored: int = 0
+    """Bytes."""
 
 
 class Transport:
@@ -176,7 +181,7 @@ class Transport:
         if not mask & selectors.EVENT_READ or connection.peer not in self._connections:
             return
         try:
-            received = connection.socket.recv(65_536)
+            received = connection.socket.recv(_STREAM_BYTES)
         except BlockingIOError:
             return
         except OSError as e:
@@ -184,7 +189,11 @@ class Transport:
             received = b""
         if not received:
             self._drop(connection)
-        elif not connection.closing:
+        elif connection.closing:
+            connection.n_ignored += len(received)
+            if connection.n_ignored > MAX_IGNORED_BYTES:
+                self._drop(connection)
+        else:
             self._take(connection, received)
 
     def _take(self, connection: _Connection, received: bytes) -> None:

@@ -1,0 +1,119 @@
+"""A server with a real queue and journal, whose separations a test steers: no audio, no model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bridge.handlers import Backend, Facts
+from bridge.intake import to_request
+from bridge.paths import PathPolicy
+from bridge.presets import load_presets
+from bridge.server import OscServer
+from bridge.sockets import bind
+from engine.errors import Cancelled, StembridgeError
+from engine.job import JobEvent
+from engine.jobs import JobQueue
+from engine.journal import Journal
+from engine.request import Progress, Separation, SeparationRequest
+
+LIMIT_S = 20.0
+"""How long a test waits for what must happen; never how long it takes."""
+
+
+@dataclass
+class Rehearsal:
+    """A `run` for the queue: reports progress, then waits while `hold` is cleared, and says what it did."""
+
+    hold: threading.Event = field(default_factory=threading.Event)
+    ran: list[SeparationRequest] = field(default_factory=list)
+    n_progress: int = 3
+    fails: StembridgeError | Exception | None = None
+    started: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.hold.set()
+
+    def __call__(
+        self, request: SeparationRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
+    ) -> Separation:
+        self.ran.append(request)
+        for n in range(self.n_progress):
+            on_progress(Progress(n / self.n_progress, "separating", None))
+        self.started.set()
+        while not self.hold.wait(0.01):
+            if cancelled():
+                raise Cancelled
+        if cancelled():
+            raise Cancelled
+        if self.fails is not None:
+            raise self.fails
+        stem = request.out_dir / (request.name or "stem")
+        paths = (Path(f"{stem}.target.wav"), Path(f"{stem}.residual.wav"), Path(f"{stem}.json"))
+        return Separation(*paths, 48_000, 2, 480_000, -140.5, "fake", "fake", 1, 0, 0.1)
+
+
+@dataclass
+class FakeEngine:
+    """What a test has in hand."""
+
+    server: OscServer
+    backend: Backend
+    queue: JobQueue
+    run: Rehearsal
+    source: Path
+    events: list[JobEvent]
+    warmed: list[str]
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+
+def fake_backend(queue: JobQueue, folder: Path, warmed: list[str] | None = None) -> Backend:
+    """All but the queue is made up; `folder` is the only place to read and `folder/out` to write."""
+    policy = PathPolicy((folder.resolve(),), folder / "out")
+
+    def check(request: SeparationRequest) -> None:
+        if request.prompt == "didgeridoo":
+            raise StembridgeError("unsupported_prompt", "The model does not know 'didgeridoo'.", "Ask for vocals.")
+        if request.prompt == "defect":
+            raise ZeroDivisionError("a defect")
+
+    return Backend(
+        queue=queue,
+        to_request=lambda fields, preview: to_request(fields, policy, preview=preview),
+        check=check,
+        facts=lambda: Facts(("fake", "other"), "fake", "cpu", 44_100, {"max_spans": 256}),
+        presets=load_presets,
+        warm=(warmed if warmed is not None else []).append,
+        unload=(warmed if warmed is not None else []).append,
+        version="1.2.3",
+    )
+
+
+@contextmanager
+def fake_engine(
+    folder: Path, *, hosts: tuple[str, ...] = ("127.0.0.1",), allow_remote: bool = False, journal: Path | None = None
+) -> Iterator[FakeEngine]:
+    """A running server for as long as the block runs."""
+    source = folder / "song.wav"
+    source.write_bytes(b"RIFF")
+    run, events, warmed = Rehearsal(), [], []
+    told: list[Callable[[JobEvent], None]] = [events.append]
+
+    def tell(event: JobEvent) -> None:
+        for listener in told:
+            listener(event)
+
+    with Journal(journal) as opened, JobQueue(run, opened, on_event=tell) as queue:
+        backend = fake_backend(queue, folder, warmed)
+        with OscServer(backend, bind(hosts), allow_remote=allow_remote) as server:
+            told.append(server.notify)
+            try:
+                yield FakeEngine(server, backend, queue, run, source, events, warmed)
+            finally:
+                run.hold.set()
