@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import struct
 from typing import Any
 
@@ -13,8 +14,9 @@ from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
 from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message_builder import OscMessageBuilder
 
-from bridge import codec, osc
+from bridge import apidoc, codec, osc
 from bridge import protocol as api
+from bridge.fields import FIELDS
 from bridge.handlers import HANDLERS
 from bridge.requests import REQUESTS, Jobs, Ping, Submit, Subscribe
 from engine.errors import CODES
@@ -252,3 +254,20 @@ def test_damaged_requests_are_refused_and_nothing_else(data: st.DataObject) -> N
 def test_what_osc_cannot_carry_is_replaced_and_never_breaks_a_reply() -> None:
     error = codec.decode_answer(codec.encode(api.Error("r1", "internal", "a\0b \udcff é 中")))
     assert error == api.Error("r1", "internal", "a?b ? é 中")
+
+
+# The page
+
+
+def test_the_committed_api_page_is_current() -> None:
+    assert apidoc.PAGE.read_text(encoding="utf-8") == apidoc.page(), "run: python -m bridge.apidoc"
+
+
+def test_the_api_page_names_everything() -> None:
+    page = apidoc.page()
+    for kind in MESSAGES:
+        assert f"`{codec.usage(kind)}`" in page
+    for word in (*FIELDS, *CODES, *api.TOPICS):
+        assert f"`{word}`" in page or word in page
+    for target in re.findall(r"\]\(#([^)]+)\)", page):
+        assert f'id="{target}"' in page or target == "the-mailbox"
