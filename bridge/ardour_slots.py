@@ -11,7 +11,6 @@ signals, the same in every release from 7.0 to 8.12).
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
@@ -95,7 +94,7 @@ def _actions(root: ET.Element) -> bytes:
     element = root.find("ActionScript")
     try:
         return base64.b64decode("".join(element.itertext()) if element is not None else "") or b"scripts = {}"
-    except binascii.Error as e:
+    except ValueError as e:  # binascii.Error among them
         raise _not_ardours("its actions are not base64") from e
 
 

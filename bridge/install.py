@@ -16,15 +16,13 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Final
 
-import platformdirs
-
 from bridge import ardour_slots
 from engine.errors import StembridgeError
 
 VERSIONS_SWITCHED_ON: Final = (7, 8)
 """Ardour versions whose list of switched-on scripts we know how to write; in others a person adds the scripts."""
 
-_ACTIONS: Final = ("extract_selection", "extract_by_example", "remove", "cancel")
+_ACTIONS: Final = ("extract_selection", "extract_by_example", "remove", "cancel", "show_progress")
 """The scripts a person triggers, `stembridge_<this>.lua`, in the order of their buttons in Ardour."""
 _HOOKS: Final = ("results",)
 _PARTS: Final = "stembridge"
@@ -44,7 +42,9 @@ class PlannedFile:
 
 def default_mailbox() -> Path:
     """The folder through which DAWs without sockets talk to the engine."""
-    return Path(platformdirs.user_state_dir("stembridge", appauthor=False)) / "mailbox"
+    from bridge.mailbox import default_folder
+
+    return default_folder()
 
 
 def ardour_config_dirs(

@@ -35,7 +35,7 @@ function sb.send(orders)
 	for _, order in ipairs(orders) do
 		local request = request_of(order.piece, order.op)
 		request.rid = sb.new_id()
-		request.name = file_name(order.piece.track) .. " " .. request.rid
+		request.name = file_name(order.piece.track) .. " " .. request.rid:gsub("^ardour%-", "")
 		if order.prompt then request.prompt, request.track = order.prompt, nil end
 		local entry = {
 			rid = request.rid, gesture = order.gesture, op = order.op, piece = order.piece,
@@ -66,10 +66,9 @@ end
 -- The selected pieces, or nil after the person was told why there are none.
 local function pieces_to_work_on()
 	local engine, version = sb.engine()
-	if engine == "stopped" then return sb.tell({ sb.engine_stopped() }) end
+	if engine == "stopped" then return sb.tell({ sb.engine_stopped() .. " Nothing was sent." }) end
 	if engine == "other" then return sb.tell({ sb.engine_other(version) }) end
 	local pieces, problems, kind = sb.selected_pieces()
-	for _, piece in ipairs(pieces) do piece.in_range = kind == "range" end
 	if #pieces == 0 and #problems == 0 then
 		problems[1] = kind == "range"
 			and "There is no audio region in the selected range on the selected tracks. Select the track as well as the range."
@@ -120,21 +119,36 @@ end
 
 -- Withdraws what no engine has read and asks it to stop the rest. Another session's requests go on.
 function sb.gestures.cancel()
-	local entries, running = sb.entries(), sb.engine() ~= "stopped"
-	local n_stopped = 0
+	local entries, running = sb.open_requests(), sb.engine() ~= "stopped"
 	for _, entry in ipairs(entries) do
-		if not entry.cancel_of then
-			n_stopped = n_stopped + 1
-			local withdrawn = sb.withdraw(entry.rid)
-			if withdrawn or not running then sb.close_entry(entry.rid) end
-			-- An engine may have read a request just before it was withdrawn, and one that is stopped may hold it.
-			if running or not withdrawn then
-				local rid = sb.new_id()
-				sb.open_entry({ rid = rid, cancel_of = entry.rid })
-				sb.post({ rid = rid, op = "cancel", of = entry.rid })
-			end
+		local withdrawn = sb.withdraw(entry.rid)
+		if withdrawn or not running then sb.close_entry(entry.rid) end
+		-- An engine may have read a request just before it was withdrawn, and one that is stopped may hold it.
+		if running or not withdrawn then
+			local rid = sb.new_id()
+			sb.open_entry({ rid = rid, cancel_of = entry.rid })
+			sb.post({ rid = rid, op = "cancel", of = entry.rid })
 		end
 	end
-	if n_stopped == 0 then return sb.tell({ "There is nothing to cancel: no request of this session is under way." }, "info") end
-	sb.log(string.format("cancelled %d requests", n_stopped))
+	if #entries == 0 then return sb.tell({ sb.NOTHING_OPEN }, "info") end
+	sb.log(string.format("cancelled %d requests", #entries))
+end
+
+local function minutes(seconds) return string.format("%d:%02d", seconds // 60, seconds % 60) end
+
+-- How far each open request is.
+function sb.gestures.progress()
+	local lines, running = {}, sb.engine() ~= "stopped"
+	for _, entry in ipairs(sb.open_requests()) do
+		local status = sb.status(entry.rid) or {}
+		local text = status.state == "queued" and "waits for its turn" or status.state or "is being sent"
+		if status.state == "running" then
+			text = string.format("%s, %d %%", status.stage or "running", math.floor(100 * (status.fraction or 0)))
+			if status.eta_s then text = text .. ", " .. minutes(math.ceil(status.eta_s)) .. " left" end
+		end
+		lines[#lines + 1] = string.format("“%s”: %s", entry.piece.track, text)
+	end
+	if #lines == 0 then lines[1] = sb.NOTHING_OPEN end
+	if not running then table.insert(lines, 1, sb.engine_stopped()) end
+	sb.tell(lines, "info")
 end

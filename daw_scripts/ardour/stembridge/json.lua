@@ -7,7 +7,7 @@ local NAMED = { ['"'] = '"', ["\\"] = "\\", ["/"] = "/", b = "\b", f = "\f", n =
 local function quote(text)
 	-- Names may hold bytes that are no UTF-8; a request with those would be refused whole, so they become "?".
 	if not utf8.len(text) then text = text:gsub("[\x80-\xff]", "?") end
-	return '"' .. text:gsub('[%c"\\\x7f]', function(c) return ESCAPES[c] or string.format("\\u%04x", c:byte()) end) .. '"'
+	return '"' .. text:gsub('[\0-\31"\\]', function(c) return ESCAPES[c] or string.format("\\u%04x", c:byte()) end) .. '"'
 end
 
 -- A table's keys are written in order, so the same request always gives the same text.
@@ -35,31 +35,31 @@ end
 
 local read_value
 
-local function fail(text, at) error("not JSON at byte " .. at .. ": " .. text:sub(at, at + 20), 0) end
+local function fail(at) error("not JSON at byte " .. at, 0) end
 
 local function skip(text, at) return text:find("[^ \t\r\n]", at) or #text + 1 end
 
 local function read_string(text, at)
 	local parts, from = {}, at + 1
 	while true do
-		local stop = text:find('[%c"\\]', from) or fail(text, at)
+		local stop = text:find('[\0-\31"\\]', from) or fail(at)
 		parts[#parts + 1] = text:sub(from, stop - 1)
 		local c = text:sub(stop, stop)
 		if c == '"' then return table.concat(parts), stop + 1 end
-		if c ~= "\\" then fail(text, stop) end
+		if c ~= "\\" then fail(stop) end
 		local kind = text:sub(stop + 1, stop + 1)
 		if kind == "u" then
-			local code = tonumber(text:match("^%x%x%x%x", stop + 2) or fail(text, stop), 16)
+			local code = tonumber(text:match("^%x%x%x%x", stop + 2) or fail(stop), 16)
 			from = stop + 6
 			if code >= 0xD800 and code < 0xDC00 then -- the first half of a pair
-				local low = tonumber(text:match("^\\u([dD][c-fC-F]%x%x)", from) or fail(text, stop), 16)
+				local low = tonumber(text:match("^\\u([dD][c-fC-F]%x%x)", from) or fail(stop), 16)
 				code, from = 0x10000 + (code - 0xD800) * 0x400 + (low - 0xDC00), from + 6
 			elseif code >= 0xDC00 and code < 0xE000 then
-				fail(text, stop)
+				fail(stop)
 			end
 			parts[#parts + 1] = utf8.char(code)
 		else
-			parts[#parts + 1] = NAMED[kind] or fail(text, stop)
+			parts[#parts + 1] = NAMED[kind] or fail(stop)
 			from = stop + 2
 		end
 	end
@@ -73,21 +73,21 @@ local function read_list(text, at, close, read_item)
 		at = skip(text, read_item(result, at))
 		local c = text:sub(at, at)
 		if c == close then return result, at + 1 end
-		if c ~= "," then fail(text, at) end
+		if c ~= "," then fail(at) end
 		at = skip(text, at + 1)
 	end
 end
 
 function read_value(text, at, depth)
-	if depth > 20 then fail(text, at) end
+	if depth > 20 then fail(at) end
 	local c = text:sub(at, at)
 	if c == '"' then return read_string(text, at) end
 	if c == "{" then
 		return read_list(text, at, "}", function(result, from)
-			if text:sub(from, from) ~= '"' then fail(text, from) end
+			if text:sub(from, from) ~= '"' then fail(from) end
 			local key, colon = read_string(text, from)
 			colon = skip(text, colon)
-			if text:sub(colon, colon) ~= ":" then fail(text, colon) end
+			if text:sub(colon, colon) ~= ":" then fail(colon) end
 			local value, after = read_value(text, skip(text, colon + 1), depth + 1)
 			result[key] = value
 			return after
@@ -108,7 +108,7 @@ function read_value(text, at, depth)
 	end
 	local number = text:match("^-?%d+%.?%d*[eE]?[+-]?%d*", at)
 	local value = number and tonumber(number)
-	if not value then fail(text, at) end
+	if not value then fail(at) end
 	return value, at + #number
 end
 

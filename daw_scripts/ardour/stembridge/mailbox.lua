@@ -108,6 +108,15 @@ function sb.entries()
 	return entries
 end
 
+-- The open entries that wait for stems.
+function sb.open_requests()
+	local requests = {}
+	for _, entry in ipairs(sb.entries()) do
+		if not entry.cancel_of then requests[#requests + 1] = entry end
+	end
+	return requests
+end
+
 -- Changes whenever the ledger does; nil when there is none.
 function sb.ledger_size()
 	local file = io.open(sb.ledger_path(), "rb")

@@ -53,8 +53,10 @@ function sb.ask(question, names, prefill)
 	return some and answers or nil
 end
 
+sb.NOTHING_OPEN = "No request of this session is under way."
+
 function sb.engine_stopped()
-	return "The Stembridge engine is not running, so nothing was sent. Open a terminal and type:  stembridge serve"
+	return "The Stembridge engine is not running. Open a terminal and type:  stembridge serve"
 end
 
 function sb.engine_other(version)

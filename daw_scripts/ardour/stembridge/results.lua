@@ -29,6 +29,7 @@ end
 
 -- Imports one answered request's files; nil and a line of text when something is wrong with them.
 local function import_stems(entry, status)
+	status.prompt = status.prompt or "stem"
 	if status.channels and status.channels ~= entry.piece.n_channels then
 		return nil, line(entry, string.format("the region has %d channels but its file has more (%d). Bounce it first.",
 			entry.piece.n_channels, status.channels))
@@ -40,6 +41,7 @@ local function import_stems(entry, status)
 		end
 		stems[kind] = sb.import(status[kind])
 		if not stems[kind] then return nil, line(entry, "Ardour could not import " .. status[kind] .. ".") end
+		stems[kind]:set_name(entry.piece.track .. (kind == "target" and " · " or " · no ") .. status.prompt)
 	end
 	return stems
 end
@@ -60,12 +62,13 @@ local function plan_tracks(group, problems)
 	local n_channels, tracks = 1, {}
 	for _, item in ipairs(group.items) do n_channels = math.max(n_channels, item.entry.piece.n_channels) end
 	for below, kind in ipairs(stem_order(group.op)) do
-		tracks[kind] = sb.stem_track(names[kind], source, below, n_channels, places)
+		local is_new
+		tracks[kind], is_new = sb.stem_track(names[kind], source, below, n_channels, places)
 		if not tracks[kind] then
 			problems[#problems + 1] = line(group.items[1].entry, "Ardour could not make a new track.")
 			return function() end
 		end
-		sb.set_muted(tracks[kind], below == 2)
+		if is_new and below == 2 then sb.mute(tracks[kind]) end
 	end
 	return function()
 		for _, item in ipairs(group.items) do
@@ -86,7 +89,7 @@ local function bring_in(done, problems)
 		local status = answers[entry.rid]
 		local stems, problem = import_stems(entry, status)
 		if stems then
-			local prompt = status.prompt or "stem"
+			local prompt = status.prompt
 			local key = entry.piece.track_id .. "\0" .. prompt
 			if not groups[key] then
 				groups[key] = { track_id = entry.piece.track_id, prompt = prompt, op = entry.op, items = {} }
@@ -98,9 +101,10 @@ local function bring_in(done, problems)
 		end
 	end
 	if #order == 0 then return end
-	local works = {}
-	for i, group in ipairs(order) do works[i] = plan_tracks(group, problems) end
-	local problem = sb.undoable("Stembridge", function()
+	local works, prompts = {}, {}
+	for i, group in ipairs(order) do works[i], prompts[i] = plan_tracks(group, problems), group.prompt end
+	local what = (order[1].op == "remove" and "remove " or "extract ") .. table.concat(prompts, ", ")
+	local problem = sb.undoable("Stembridge: " .. what, function()
 		for _, work in ipairs(works) do work() end
 	end)
 	if problem then problems[#problems + 1] = "Ardour could not place the stems: " .. problem end

@@ -21,7 +21,8 @@ local function files_of(region, n_channels)
 	return files
 end
 
--- The part of a region between two timeline samples as a piece; nil and a reason (or nothing, if it lies outside).
+-- The part of a region between two timeline samples as a piece. Otherwise nil; then, unless the region lies outside, a
+-- reason, and whether the person will want to know it even when there are other pieces.
 local function piece_of(track, region, from, to)
 	local audio = region:to_audioregion()
 	local position, start, length = region:position():samples(), region:start():samples(), region:length():samples()
@@ -30,7 +31,7 @@ local function piece_of(track, region, from, to)
 	if audio:isnil() then return nil, "holds MIDI. Bounce it to audio first" end
 	if region:muted() then return nil, "is muted" end
 	local files, problem = files_of(region, audio:n_channels())
-	if not files then return nil, problem end
+	if not files then return nil, problem, true end
 	return {
 		track = track:name(), track_id = track:to_stateful():id():to_s(), region_id = region:to_stateful():id():to_s(),
 		files = files, n_channels = audio:n_channels(), layer = region:layer(), gain = audio:scale_amplitude(),
@@ -57,12 +58,13 @@ local function playlist_id(owner) return owner:playlist():to_stateful():id():to_
 -- The selected pieces in the order they should be layered, the problems found as lines of text, and whether they come
 -- from a range ("range"), from selected regions ("regions") or from nothing ("nothing").
 function sb.selected_pieces()
-	local selection, pieces, problems = Editor:get_selection(), {}, {}
+	local selection, pieces, problems, passed_over = Editor:get_selection(), {}, {}, {}
 	local function add(track, region, from, to)
-		local piece, problem = piece_of(track, region, from, to)
+		local piece, problem, matters = piece_of(track, region, from, to)
 		if piece then pieces[#pieces + 1] = piece end
 		if problem then
-			problems[#problems + 1] = string.format("“%s” on “%s” %s.", region:name(), track:name(), problem)
+			local lines = matters and problems or passed_over
+			lines[#lines + 1] = string.format("“%s” on “%s” %s.", region:name(), track:name(), problem)
 		end
 	end
 	local from, to = selection.time:start_sample(), selection.time:end_sample()
@@ -92,5 +94,7 @@ function sb.selected_pieces()
 		if p.layer ~= q.layer then return p.layer < q.layer end
 		return p.position < q.position
 	end)
+	for _, piece in ipairs(pieces) do piece.in_range = kind == "range" end
+	if #pieces == 0 and #problems == 0 then problems = passed_over end
 	return pieces, problems, kind
 end

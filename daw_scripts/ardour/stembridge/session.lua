@@ -44,14 +44,15 @@ local function is_free(track, from, to)
 end
 
 -- The track for a stem: one of that name which is free at all the places, or a new one, `below` strips under its
--- source, in its group and colour. A source that was deleted meanwhile (nil) leaves the stem at the end.
+-- source, in its group and colour. A source that was deleted meanwhile (nil) leaves the stem at the end. Returns nil if
+-- Ardour makes no track, and whether the track is new.
 function sb.stem_track(name, source, below, n_channels, places)
 	local existing = Session:route_by_name(name)
 	local track = not existing:isnil() and existing:to_track()
 	if track and not track:isnil() and track:n_outputs():n_audio() >= 1 and track:n_inputs():n_audio() == n_channels then
 		local free = true
 		for _, place in ipairs(places) do free = free and is_free(track, place.position, place.position + place.length) end
-		if free then return track end
+		if free then return track, false end
 	end
 	local master = Session:master_out()
 	local n_out = master:isnil() and n_channels or master:n_inputs():n_audio()
@@ -62,14 +63,12 @@ function sb.stem_track(name, source, below, n_channels, places)
 			if group then group:add(new) end
 			new:presentation_info_ptr():set_color(source:presentation_info_ptr():color())
 		end
-		return new:to_track()
+		return new:to_track(), true
 	end
 	return nil
 end
 
-function sb.set_muted(track, muted)
-	track:mute_control():set_value(muted and 1 or 0, PBD.GroupControlDisposition.NoGroup)
-end
+function sb.mute(track) track:mute_control():set_value(1, PBD.GroupControlDisposition.NoGroup) end
 
 -- One undo step around `work`; its error comes back as text.
 function sb.undoable(name, work)

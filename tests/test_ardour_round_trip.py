@@ -1,0 +1,113 @@
+"""The main job, with nothing stood in for: the real Ardour, the real engine with its embedded model, a real voice."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ardour_session as song
+import numpy as np
+import pytest
+import soundfile
+from ardour_host import Host, open_ardour, wait_for
+
+import engine as engine_package
+
+EXCERPT = Path(engine_package.__file__).parent / "demo" / "mixture.flac"
+pytestmark = pytest.mark.ardour
+
+NULL_DBFS = -120.0
+TRACK, PROMPT = "03_LeadVox (take 2)", "lead vocals"
+POSITION, START, END = 77_777, 77_777 + 44_101, 77_777 + 4 * 44_100
+"""Where each track's region begins, and the range that is selected, in samples of the excerpt's rate."""
+
+
+@contextmanager
+def engine(host: Host) -> Iterator[None]:
+    """`stembridge serve` as a user runs it, in the host's home."""
+    env = {**host.env, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "bridge", "serve", "--port", "0", "--out", str(host.home / "Music")]
+    with (host.home / "engine.log").open("wb") as log:
+        process = subprocess.Popen(command, env=env, cwd=host.home, stdout=log, stderr=log)
+    try:
+        wait_for((host.mailbox / "engine.json").exists, f"the engine's sign of life; see {host.home / 'engine.log'}")
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def hashes(folders: list[Path]) -> dict[str, str]:
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".wav", ".flac")]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """Ardour with three tracks of the same song, the engine running beside it."""
+    home = tmp_path_factory.mktemp("home")
+    samples, rate_hz = soundfile.read(EXCERPT, dtype="float32", always_2d=True)
+    source = home / "media" / "the song.wav"
+    source.parent.mkdir()
+    soundfile.write(source, samples, rate_hz, subtype="FLOAT")
+    with open_ardour(home, "My Song", rate_hz) as host, engine(host):
+        song.add_track(host, TRACK, source, POSITION, colour=0x3366CCFF, group="Voices")
+        for name in ("Tambourine", "Audio 3"):
+            song.add_track(host, name, source, POSITION)
+        yield host
+
+
+def brought_in(host: Host, times: int) -> bool:
+    return sum("brought in 1" in line for line in host.log_lines()) == times
+
+
+def test_a_selection_becomes_a_stem_on_a_new_track(host: Host) -> None:
+    before, untouched = song.saved_tracks(host), hashes([host.home / "media", host.session])
+    song.select_range(host, START, END, TRACK)
+    host.press("Stembridge: Extract selection")
+    wait_for(lambda: brought_in(host, 1), "the stems")
+    tracks, after = song.saved_tracks(host), hashes([host.home / "media", host.session])
+
+    target, residual = tracks[f"{TRACK} · {PROMPT}"], tracks[f"{TRACK} · no {PROMPT}"]
+    assert list(tracks)[1:5] == [TRACK, target.name, residual.name, "Tambourine"]
+    assert tracks[TRACK].regions == before[TRACK].regions
+    assert {path: digest for path, digest in after.items() if path in untouched} == untouched
+    for stem in (target, residual):
+        (region,) = stem.regions
+        assert (region.position, region.length, region.start) == (START, END - START, 0)
+        assert (stem.colour, stem.group) == (0x3366CCFF, "Voices")
+    assert (tracks[TRACK].muted, target.muted, residual.muted) == (False, False, True)
+
+    mixture = tracks[TRACK].regions[0].audio()[:, START - POSITION : END - POSITION]
+    voice, rest = target.regions[0].audio(), residual.regions[0].audio()
+    null = np.max(np.abs(voice.astype(np.float64) + rest - mixture))
+    assert 20 * np.log10(max(null, 1e-12)) <= NULL_DBFS
+    for stem in (voice, rest):
+        assert 0.05 < np.linalg.norm(stem) / np.linalg.norm(mixture) < 0.999
+
+
+def test_what_the_model_cannot_do_is_said_in_ardour(host: Host) -> None:
+    before = song.saved_tracks(host)
+    song.select_range(host, START, END, "Tambourine")
+    host.press("Stembridge: Extract selection")
+    assert "tambourine" in host.told()
+    assert song.saved_tracks(host) == before
+    assert host.open_requests() == 0
+
+
+def test_remove_on_a_nameless_track_asks_and_mutes_what_was_replaced(host: Host) -> None:
+    song.select_range(host, START, END, "Audio 3")
+    host.press("Stembridge: Remove …")
+    host.answer("alt+o")  # the name as it stands says nothing, so the engine's question comes
+    host.answer(*"vocals", "alt+o")
+    wait_for(lambda: brought_in(host, 2), "what is left")
+    tracks = song.saved_tracks(host)
+    assert list(tracks)[-3:] == ["Audio 3", "Audio 3 · no vocals", "Audio 3 · vocals"]
+    assert [region.muted for region in tracks["Audio 3"].regions] == [False, True, False]
+    wait_for(lambda: host.open_requests() == 0, "the requests to be closed")
+    assert not list((host.mailbox / "status").iterdir())
