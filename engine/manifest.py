@@ -30,7 +30,9 @@ def parameters(
         "spans": [[s.sign, s.start_s, s.end_s] for s in plan.ask.spans],
         "quality": request.quality,
         "nfe": plan.nfe,
+        "schedule": plan.schedule,
         "seed": request.seed,
+        "candidates": request.candidates,
         "output": request.output,
     }
 
@@ -80,7 +82,9 @@ def manifest_of(
         "runtime": model.runtime,
         "quality": request.quality,
         "nfe": plan.nfe,
+        "schedule": plan.schedule,
         "seed": request.seed,
+        **model.facts(plan),
         "output": request.output,
         "keep": request.keep,
         "null_db": _finite(separation.null_db),

@@ -6,8 +6,8 @@ the ratio of their powers, as its authors do (Hennequin et al., JOSS 5(50), 2020
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +77,12 @@ class MaskModel:
 
     def generate(self, mixture: Iterable[Samples], n_samples: int, plan: Plan, step: Step) -> Iterator[Samples]:
         raise no_waveform(self.card.name)
+
+    def solve_ahead(self, mixture: Iterable[Samples], n_samples: int, plans: Sequence[Plan], step: Step) -> None:
+        pass  # both stems come from one evaluation already
+
+    def facts(self, plan: Plan) -> Mapping[str, Any]:
+        return {}
 
     def _vocals(self, magnitude: npt.NDArray[np.float32]) -> Mask:
         """`(channel, frame, bin)` magnitudes in, the vocals' mask of the same shape out."""

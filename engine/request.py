@@ -23,6 +23,7 @@ MAX_SPANS: Final = 256
 MAX_SOURCE_FILES: Final = 64
 MAX_CONTEXT_S: Final = 60.0
 MAX_NFE: Final = 256
+MAX_CANDIDATES: Final = 16
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class SeparationRequest:
     nfe: int | None = None
     """Velocity evaluations of a flow model; None takes the number that `quality` names."""
     seed: int = 0
+    candidates: int = 1
+    """Seeds a generative model tries, from `seed` on; the best is kept. A model without noise makes one."""
     model: str | None = None
     """A model's name; None lets the engine choose one that can answer the prompt."""
     output: Output = "faithful"
@@ -141,6 +144,12 @@ class SeparationRequest:
             "bad_value",
             f"nfe is {self.nfe}.",
             f"Use 1 to {MAX_NFE}.",
+        )
+        _check(
+            1 <= self.candidates <= MAX_CANDIDATES,
+            "bad_value",
+            f"candidates is {self.candidates}.",
+            f"Use 1 to {MAX_CANDIDATES}.",
         )
         _check(0 <= self.seed < 2**63, "bad_value", f"seed is {self.seed}.", "Use 0 to 2^63 - 1.")
         _check(

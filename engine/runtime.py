@@ -7,9 +7,9 @@ null, files) is the same code for all of them: `engine.separate`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from engine.audio import Samples
 from engine.request import Quality, Span
@@ -47,6 +47,8 @@ class Ask:
     quality: Quality = "fast"
     nfe: int | None = None
     seed: int = 0
+    candidates: int = 1
+    """Seeds tried, from `seed` on; the best by the scorers is kept."""
     mixture_key: str = ""
     """Names the audio it hears: equal keys mean equal samples, so what was computed of them can be kept. Empty: not."""
 
@@ -62,6 +64,8 @@ class Plan:
     """What a person should know of the answer ("this model takes all voices together"); may be empty."""
     nfe: int
     """Network evaluations per window: velocity calls of a flow model, 1 for a mask model."""
+    schedule: str = ""
+    """The solver and its steps, in words; empty for a mask model."""
 
 
 class Model(Protocol):
@@ -91,6 +95,13 @@ class Model(Protocol):
         """The model's own waveforms, for `output=generative`: consecutive `(2, sample)` blocks, target and generated
         residual, `n_samples` in all, at the rate it hears. Raises `StembridgeError` (`unsupported_option`) where a
         model has none."""
+
+    def solve_ahead(self, mixture: Iterable[Samples], n_samples: int, plans: Sequence[Plan], step: Step) -> None:
+        """Do what several asks of one mixture can share, in one batch, so that `estimate` or `generate` of each finds
+        it done. `mixture` as for `estimate`. A model that gains nothing by it does nothing."""
+
+    def facts(self, plan: Plan) -> Mapping[str, Any]:
+        """What the manifest should say of an answered plan besides."""
 
     def close(self) -> None:
         """Free it; safe to call twice."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,6 +116,47 @@ def _find(cache: ResultCache | None, key: str) -> Source | None:
         return None  # another process evicted it between the look and the opening
 
 
+def solve_ahead(
+    requests: Sequence[SeparationRequest],
+    shelf: models.Shelf,
+    *,
+    on_progress: OnProgress = lambda progress: None,
+    cancelled: IsCancelled = lambda: False,
+) -> None:
+    """Do what requests for one region of one source can share, so that `separate` of each finds it done.
+
+    A flow model hears the mixture once and follows all prompts in one batch. Requests of other regions or models than
+    the first one's are left alone. Raises `StembridgeError` as `separate` does.
+    """
+    first = requests[0]
+    name = models.choose(first)
+    alike = [r for r in requests if shares_region(r, first) and models.choose(r) == name]
+    if len(alike) < 2 or models.find(name).kind == "mask":
+        return
+    model = shelf.open(name)
+
+    def step(fraction: float) -> None:
+        if cancelled():
+            raise Cancelled
+        on_progress(Progress(fraction, "separating", None))
+
+    with Source(first.source) as source:
+        region = resolve(first, source.info)
+        digest = _digest(source.blocks(region.read_start, region.read_end))
+        plans = [model.plan(_ask(r, resolve(r, source.info), source.info, digest)) for r in alike]
+        rate = model.card.grid.sample_rate
+        n_samples = resampled_length(region.read_end - region.read_start, source.info.sample_rate, rate)
+        model.solve_ahead(_at_rate(source, region, rate), n_samples, plans, step)
+
+
+def shares_region(a: SeparationRequest, b: SeparationRequest) -> bool:
+    """Whether two requests hear the same samples."""
+    return all(
+        getattr(a, field) == getattr(b, field)
+        for field in ("source", "start_s", "end_s", "item_start_s", "item_end_s", "context_s")
+    )
+
+
 def _place(request: SeparationRequest, region: Region, info: SourceInfo) -> int:
     """The timeline sample of the region's start."""
     return region.start if request.position_s is None else sample_at(request.position_s, info.sample_rate)
@@ -130,7 +171,7 @@ def _ask(request: SeparationRequest, region: Region, info: SourceInfo, digest: s
         for span in request.spans
     )
     key = f"{digest}:{info.sample_rate}:{info.channels}"
-    return Ask(request.prompt, spans, request.quality, request.nfe, request.seed, key)
+    return Ask(request.prompt, spans, request.quality, request.nfe, request.seed, request.candidates, key)
 
 
 def _faithful(

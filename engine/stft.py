@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +92,7 @@ class Analysis:
         if n <= 0:
             return np.zeros((self._held.shape[0], 0, grid.n_bins), np.complex64)
         frames = np.lib.stride_tricks.sliding_window_view(self._held, grid.n_fft, axis=1)[:, : n * grid.hop : grid.hop]
-        spectrum: Spectrum = np.fft.rfft(frames[:, :n] * hann(grid.n_fft))
+        spectrum = cast(Spectrum, np.fft.rfft(frames[:, :n] * hann(grid.n_fft)))
         self._held = self._held[:, n * grid.hop :]
         self._n_frames += n
         return spectrum
@@ -125,13 +125,13 @@ class Synthesis:
             self._sum[:, at] += frames[:, i]
             self._norm[at] += square
         done = n * grid.hop
-        out = self._sum[:, :done] / np.maximum(self._norm[:done], _TINY)
+        out = cast(Samples, self._sum[:, :done] / np.maximum(self._norm[:done], _TINY))
         self._sum, self._norm = self._sum[:, done:], self._norm[done:]
         return self._trim(out)
 
     def finish(self) -> Samples:
         """What is left behind the last frame's hop, up to the signal's length."""
-        return self._trim(self._sum / np.maximum(self._norm, _TINY))
+        return self._trim(cast(Samples, self._sum / np.maximum(self._norm, _TINY)))
 
     def _trim(self, out: Samples) -> Samples:
         skipped = min(self._skip, out.shape[1])

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,16 @@ if not os.environ.get("CI"):
     pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("transformers", reason="transformers is not installed")
 
-from engine import Cancelled, Progress, Separation, SeparationRequest, Span, StembridgeError
-from engine import flow_model
+from engine import Cancelled, Progress, Separation, SeparationRequest, Span, StembridgeError, flow_solve
 from engine import models as engine_models
 from engine.bundle import read_bundle
-from engine.flow_model import FlowModel, encode_stream
+from engine.flow_model import FlowModel
+from engine.flow_solve import encode_stream, hear, solve_asks
 from engine.model.weights import import_folder
 from engine.models import Shelf, choose
 from engine.runtime import Ask
 from engine.runtimes.torch_runtime import TorchFlow
-from engine.separate import separate
+from engine.separate import separate, solve_ahead
 
 pytestmark = pytest.mark.torch
 MakeFile = Callable[..., Path]
@@ -129,7 +130,7 @@ def test_a_prompt_too_long_is_cut_and_the_manifest_says_so(
 
 
 def test_encoding_a_stream_is_encoding_the_whole(runtime: TorchFlow, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow_model, "CHUNK_FRAMES", 20)
+    monkeypatch.setattr(flow_solve, "CHUNK_FRAMES", 20)
     n = 48_000 * 3 + 777
     mixture = make_mixture(n, 48_000, 1).T.copy()
     whole = runtime.encode(mixture)
@@ -155,6 +156,52 @@ def test_four_prompts_on_one_region_encode_it_once(
     assert np.array_equal(first, stem(run(Shelf(), source, tmp_path / "fresh").target))
 
 
+def asks(*prompts: str, **fields: Any) -> list[Ask]:
+    return [Ask(prompt, nfe=4, **fields) for prompt in prompts]
+
+
+def test_a_batch_of_prompts_equals_each_alone(runtime: TorchFlow) -> None:
+    mixture = make_mixture(48_000, 48_000, 2).T.copy()
+    heard = hear(runtime, [mixture], 48_000, lambda fraction: None)
+    together = asks("lead vocals", "tambourine", "acoustic guitar with vocals", "")
+    together[1] = replace(together[1], spans=(Span("+", 0.2, 0.5),), seed=5)
+    batch = solve_asks(runtime, heard, together, lambda fraction: None)
+    for ask, solved in zip(together, batch, strict=True):
+        (alone,) = solve_asks(runtime, heard, [ask], lambda fraction: None)
+        assert np.abs(solved.state - alone.state).max() <= 1e-5
+
+
+def test_prompts_solved_ahead_are_one_batch(
+    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = mixture_file(0.8)
+    prompts = ("tambourine", "acoustic guitar", "lead vocals")
+    requests = [SeparationRequest((source,), p, tmp_path / "a", nfe=2, model="sam-tiny") for p in prompts]
+    solve_ahead(requests, shelf)
+    velocity = TorchFlow.velocity
+    monkeypatch.setattr(TorchFlow, "velocity", lambda *_: pytest.fail("it was solved ahead"))
+    ahead = [separate(request, shelf) for request in requests]
+    monkeypatch.setattr(TorchFlow, "velocity", velocity)
+    for request, done in zip(requests, ahead, strict=True):
+        alone = separate(replace(request, out_dir=tmp_path / "b"), Shelf())
+        assert np.abs(stem(done.target) - stem(alone.target)).max() <= 1e-4
+
+
+@pytest.mark.parametrize("prompt", ["tambourine"])
+def test_the_best_candidate_is_kept_and_the_manifest_says_which(
+    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path, prompt: str
+) -> None:
+    source = mixture_file(1.0)
+    done = run(shelf, source, tmp_path / "a", prompt=prompt, candidates=3, seed=7, spans=(Span("+", 0.2, 0.6),))
+    manifest = json.loads(done.manifest.read_text(encoding="utf-8"))
+    totals = [scores["total"] for scores in manifest["scores"]]
+    assert manifest["candidates"] == len(totals) == 3
+    assert manifest["kept_seed"] == 7 + totals.index(max(totals))
+    assert {"mixture_consistency", "span_agreement", "not_silent", "not_clipped"} < set(manifest["scores"][0])
+    alone = run(shelf, source, tmp_path / "b", prompt=prompt, seed=manifest["kept_seed"], spans=(Span("+", 0.2, 0.6),))
+    assert np.abs(stem(done.target) - stem(alone.target)).max() <= 1e-4
+
+
 def test_cancel_comes_between_evaluations(shelf: Shelf, mixture_file: MakeFile, tmp_path: Path) -> None:
     seen: list[Progress] = []
     request = SeparationRequest((mixture_file(1.0),), "tambourine", tmp_path / "out", nfe=32)
@@ -167,8 +214,8 @@ def test_cancel_comes_between_evaluations(shelf: Shelf, mixture_file: MakeFile, 
 def test_a_region_longer_than_a_window(
     shelf: Shelf, mixture_file: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flow_model, "WINDOW_S", 1.0)
-    monkeypatch.setattr(flow_model, "STRIDE_S", 0.75)
+    monkeypatch.setattr(flow_solve, "WINDOW_S", 1.0)
+    monkeypatch.setattr(flow_solve, "STRIDE_S", 0.75)
     source = mixture_file(3.5, sample_rate=48_000, channels=1)
     done = run(shelf, source, tmp_path, nfe=1)
     assert done.samples == round(3.5 * 48_000)

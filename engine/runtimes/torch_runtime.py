@@ -14,7 +14,7 @@ import numpy.typing as npt
 from engine.audio import Samples
 from engine.bundle import Bundle
 from engine.errors import StembridgeError
-from engine.flow_model import Latents
+from engine.flow_solve import Latents, State
 from engine.multidiffusion import WindowVelocity
 from engine.windows import Window
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+MAX_TEXTS: Final = 256
+"""Prompts whose features are kept."""
 _INSTALL: Final = "Install it with: pip install 'stembridge[torch]'"
 
 
@@ -33,7 +35,7 @@ def check_installed() -> None:
 
 
 class TorchFlow:
-    """See `engine.flow_model.FlowRuntime` for the contract of each method.
+    """See `engine.flow_solve.FlowRuntime` for the contract of each method.
 
     Float32 on the CPU; where there is a GPU the matrices are float16 and everything delicate stays float32.
     """
@@ -64,7 +66,7 @@ class TorchFlow:
         self.hop = sizes.codec.hop
         self.n_channels = sizes.codec.n_channels
         self.max_frames = sizes.dit.max_frames
-        self._texts: dict[str, tuple[Any, bool]] = {}
+        self._texts: dict[str, tuple[Tensor, bool]] = {}
 
     def encode(self, waveform: Samples) -> Latents:
         import torch
@@ -76,19 +78,11 @@ class TorchFlow:
             latents: Latents = self._network.codec.encode(pad_to_frames(x, self.hop))[0].cpu().numpy()
         return latents
 
-    def text(self, prompt: str) -> tuple[Any, bool]:
-        import torch
-
-        from engine.model.text import encode_text
-
-        if prompt not in self._texts:
-            with torch.inference_mode():
-                made = encode_text(self._encoder, [prompt])
-            self._texts[prompt] = (made.features, made.cut[0])
-        return self._texts[prompt]
+    def is_cut(self, prompt: str) -> bool:
+        return self._text(prompt)[1]
 
     def velocity(
-        self, latents: Latents, tokens: npt.NDArray[np.int64], text: Any, times: Sequence[float]
+        self, latents: Latents, tokens: npt.NDArray[np.int64], prompts: Sequence[str], times: Sequence[float]
     ) -> WindowVelocity[Any]:
         import torch
 
@@ -97,13 +91,15 @@ class TorchFlow:
 
         dit = self._network.dit
         heard = torch.from_numpy(latents)[None].to(self._device)
-        spoken = torch.from_numpy(tokens)[None].to(self._device)
+        spoken = torch.from_numpy(tokens).to(self._device)
 
         def condition(window: Window) -> Tensor:
             return dit.condition(heard[:, window.start : window.end], spoken[:, window.start : window.end])
 
         with torch.inference_mode():
-            shared: Prepared = prepare(dit, times, condition(Window(0, min(len(latents), self.max_frames))), text)
+            features, mask = self._batch(prompts)
+            begin = Window(0, min(len(latents), self.max_frames))
+            shared: Prepared = prepare(dit, times, condition(begin), features, token_mask=mask)
 
         def velocity(x: Tensor, number: int, window: Window) -> Tensor:
             with torch.inference_mode():
@@ -112,12 +108,41 @@ class TorchFlow:
 
         return velocity
 
-    def state(self, values: npt.NDArray[np.float32]) -> Any:
+    def _text(self, prompt: str) -> tuple[Tensor, bool]:
+        """One prompt's `(token, dim)` features, and whether it was cut."""
         import torch
 
-        return torch.from_numpy(values).to(self._device)
+        from engine.model.text import encode_text
 
-    def decode(self, state: Any, *, mark_seed: int | None) -> Iterator[Samples]:
+        if prompt not in self._texts:
+            with torch.inference_mode():
+                made = encode_text(self._encoder, [prompt])
+            while len(self._texts) >= MAX_TEXTS:
+                del self._texts[next(iter(self._texts))]
+            self._texts[prompt] = (made.features[0], made.cut[0])
+        return self._texts[prompt]
+
+    def _batch(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        """Features `(row, token, dim)` and their mask; one row and no mask when all prompts are the same."""
+        import torch
+
+        if len(set(prompts)) == 1:
+            return self._text(prompts[0])[0][None], None
+        rows = [self._text(prompt)[0] for prompt in prompts]
+        features = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        lengths = torch.tensor([len(row) for row in rows], device=features.device)
+        return features, torch.arange(features.shape[1], device=features.device) < lengths[:, None]
+
+    def to_device(self, state: State) -> Any:
+        import torch
+
+        return torch.from_numpy(state).to(self._device)
+
+    def to_host(self, state: Any) -> State:
+        values: State = state.cpu().numpy()
+        return values
+
+    def decode(self, state: State, *, mark_seed: int | None) -> Iterator[Samples]:
         import torch
 
         from engine.model.codec import decode_chunks
@@ -125,7 +150,8 @@ class TorchFlow:
 
         network = self._network
         with torch.inference_mode():
-            rows = torch.cat([state[..., : self.n_channels], state[..., self.n_channels :]])
+            both = torch.from_numpy(state).to(self._device)
+            rows = torch.cat([both[..., : self.n_channels], both[..., self.n_channels :]])
             pieces = decode_chunks(network.codec, rows)
             if mark_seed is not None and network.watermark is not None:
                 generator = torch.Generator().manual_seed(mark_seed)

@@ -1,0 +1,181 @@
+"""From a mixture to solved states: encode once, follow the velocity for all asks in one batch, choose candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.audio import Samples
+from engine.model.anchors import frame_tokens
+from engine.multidiffusion import STRIDE_S, WINDOW_S, WindowVelocity, cover, joint_velocity
+from engine.runtime import Ask, Step
+from engine.sampling import noise, plan_sampling, solve
+from engine.scoring import EXCERPT_S, Candidate, best, score
+
+Latents = npt.NDArray[np.float32]
+"""`(frame, channel)`"""
+State = npt.NDArray[np.float32]
+"""`(row, frame, 2 * channel)`: the target's latents, then the residual's."""
+
+CHUNK_FRAMES: Final = 250
+CONTEXT_FRAMES: Final = 8
+"""Latent frames a codec's frame hears on each side; `engine.model.codec` says why."""
+
+
+class FlowRuntime(Protocol):
+    """The stages of one model, whatever runs them; the solver's state stays on the runtime's own device."""
+
+    @property
+    def name(self) -> str:
+        """What really runs it, such as `torch:cpu:fp32`."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+
+    @property
+    def hop(self) -> int:
+        """Samples a latent frame."""
+
+    @property
+    def n_channels(self) -> int:
+        """Latent channels of one waveform."""
+
+    @property
+    def max_frames(self) -> int:
+        """The longest window the network hears."""
+
+    def encode(self, waveform: Samples) -> Latents:
+        """`(1, sample)`, its last frame perhaps not whole, → `(frame, channel)`."""
+
+    def is_cut(self, prompt: str) -> bool:
+        """Whether a prompt is longer than the text encoder hears."""
+
+    def velocity(
+        self, latents: Latents, tokens: npt.NDArray[np.int64], prompts: Sequence[str], times: Sequence[float]
+    ) -> WindowVelocity[Any]:
+        """The velocity of any window at any of the schedule's `times`, for states of one row a prompt.
+
+        `latents` of the whole mixture; `tokens` `(row, frame)` as `engine.model.anchors` makes them.
+        """
+
+    def to_device(self, state: State) -> Any:
+        """A solver's state."""
+
+    def to_host(self, state: Any) -> State:
+        """The reverse of `to_device`."""
+
+    def decode(self, state: State, *, mark_seed: int | None) -> Iterator[Samples]:
+        """One row's `(1, frame, 2 * channel)` → consecutive `(2, sample)` pieces, target and residual.
+
+        `mark_seed` draws the watermark's message, where the model has one; None decodes without a watermark.
+        """
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What is kept of a mixture once it was encoded."""
+
+    latents: Latents
+    excerpt: Samples
+    """Mono `(sample,)`, the first `EXCERPT_S` at most: what candidates are held against."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory it takes."""
+        return self.latents.nbytes + self.excerpt.nbytes
+
+
+@dataclass(frozen=True)
+class Solved:
+    """One ask's result before decoding."""
+
+    state: State
+    """`(1, frame, 2 * channel)`"""
+    seed: int
+    """Of the candidate that was kept."""
+    scores: tuple[dict[str, float], ...]
+    """Of every candidate, in the order of their seeds; empty when there was only one."""
+
+
+def hear(stages: FlowRuntime, mixture: Iterable[Samples], n_samples: int, step: Step) -> Heard:
+    """Encode a stream of `(channel, sample)` blocks, averaged to mono."""
+    kept: list[Samples] = []
+    left = round(EXCERPT_S * stages.sample_rate)
+
+    def mono() -> Iterator[Samples]:
+        nonlocal left
+        for block in mixture:
+            mean = block.mean(axis=0, keepdims=True)
+            kept.append(mean[0, :left])
+            left -= kept[-1].shape[0]
+            yield mean
+
+    pieces, done = [], 0
+    for piece in encode_stream(stages, mono()):
+        pieces.append(piece)
+        done += len(piece) * stages.hop
+        step(min(done / n_samples, 1.0))
+    return Heard(np.concatenate(pieces), np.concatenate(kept))
+
+
+def encode_stream(stages: FlowRuntime, mono: Iterable[Samples]) -> Iterator[Latents]:
+    """The latents of a stream of `(1, sample)` blocks in consecutive `(frame, channel)` pieces: what encoding it whole
+    gives, in the memory of one chunk."""
+    hop, context, chunk = stages.hop, CONTEXT_FRAMES * stages.hop, CHUNK_FRAMES * stages.hop
+    held = np.zeros((1, 0), np.float32)
+    left = 0
+    for block in mono:
+        held = np.concatenate([held, block], axis=1)
+        while held.shape[1] >= left + chunk + context + hop:
+            piece = stages.encode(held[:, : left + chunk + context])
+            yield piece[left // hop : (left + chunk) // hop]
+            held = held[:, left + chunk - context :]
+            left = context
+    if held.shape[1] > left:
+        yield stages.encode(held)[left // hop :]
+
+
+def solve_asks(stages: FlowRuntime, heard: Heard, asks: Sequence[Ask], step: Step) -> list[Solved]:
+    """Solve several asks of one mixture and one schedule in one batch, each with all its candidates."""
+    rows = [replace(ask, seed=ask.seed + i) for ask in asks for i in range(ask.candidates)]
+    schedule = plan_sampling(asks[0].quality, asks[0].nfe)
+    n_frames = len(heard.latents)
+    tokens = np.stack(
+        [frame_tokens([(s.sign, s.start_s, s.end_s) for s in row.spans], n_frames, stages.hop) for row in rows]
+    )
+    frames_hz = stages.sample_rate / stages.hop
+    window = min(round(WINDOW_S * frames_hz), stages.max_frames)
+    windows = cover(n_frames, window, min(round(STRIDE_S * frames_hz), window))
+    n_calls = schedule.nfe * len(windows)
+    velocity = joint_velocity(
+        stages.velocity(heard.latents, tokens, [row.prompt for row in rows], schedule.times),
+        windows,
+        n_frames,
+        between=lambda number, index: step((number * len(windows) + index) / n_calls),
+    )
+    start = stages.to_device(noise([row.seed for row in rows], n_frames, 2 * stages.n_channels))
+    states = stages.to_host(solve(velocity, start, schedule))
+    solved, at = [], 0
+    for ask in asks:
+        mine = range(at, at + ask.candidates)
+        at += ask.candidates
+        scores = [score(_excerpt(stages, states[i : i + 1], heard), ask) for i in mine] if ask.candidates > 1 else []
+        kept = mine[best(scores) if scores else 0]
+        solved.append(Solved(states[kept : kept + 1], rows[kept].seed, tuple(scores)))
+    return solved
+
+
+def _excerpt(stages: FlowRuntime, state: State, heard: Heard) -> Candidate:
+    n = len(heard.excerpt)
+    made = np.concatenate(list(stages.decode(state[:, : -(-n // stages.hop)], mark_seed=None)), axis=1)[:, :n]
+    return Candidate(heard.excerpt, made[0], made[1], stages.sample_rate)
+
+
+def cuts(stages: FlowRuntime, prompt: str) -> str:
+    """A note for the manifest when the prompt is longer than the text encoder hears; else empty."""
+    return "The prompt is longer than the text encoder hears; its end was left out." if stages.is_cut(prompt) else ""
