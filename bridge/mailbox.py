@@ -6,6 +6,7 @@ change until the reader removes it; `engine.json` is renewed every two seconds w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -78,7 +79,8 @@ class Mailbox:
         if self._thread.is_alive():
             self._thread.join()
         self._tell()
-        (self._folder / "engine.json").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # left behind, it grows stale by itself
+            (self._folder / "engine.json").unlink(missing_ok=True)
 
     def __enter__(self) -> Mailbox:
         self.start()

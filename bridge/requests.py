@@ -54,8 +54,10 @@ class Subscribe(Request):
     changes: ClassVar[bool] = True
     reply: ClassVar[type[Message]] = Ack
     errors: ClassVar[tuple[str, ...]] = ("bad_value",)
-    host: str = arg("s", "an IP address or `localhost`; empty for the sender's own address", example="127.0.0.1")
-    port: int = arg("i", "a UDP port; 0 for the sender's own address", example=9130)
+    host: str = arg(
+        "s", "an IP address or `localhost`; empty for the sender's own address", example="127.0.0.1", default=""
+    )
+    port: int = arg("i", "a UDP port; 0 for the sender's own address", example=9130, default=0)
     topics: tuple[Value, ...] = arg(
         "rest",
         f"any of {', '.join(TOPICS)}; none means all events, without `reply`",
@@ -72,8 +74,8 @@ class Unsubscribe(Request):
     changes: ClassVar[bool] = True
     reply: ClassVar[type[Message]] = Ack
     errors: ClassVar[tuple[str, ...]] = ("bad_value",)
-    host: str = arg("s", "as given to subscribe", example="127.0.0.1")
-    port: int = arg("i", "as given to subscribe", example=9130)
+    host: str = arg("s", "as given to subscribe", example="127.0.0.1", default="")
+    port: int = arg("i", "as given to subscribe", example=9130, default=0)
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Cancel(Request):
     address: ClassVar[str] = "/stembridge/cancel"
     changes: ClassVar[bool] = True
     reply: ClassVar[type[Message]] = Ack
-    errors: ClassVar[tuple[str, ...]] = ("unknown_job",)
+    errors: ClassVar[tuple[str, ...]] = ("unknown_job", "journal_failed")
     job: str = arg("s", "the job's id", example="7f3a9c")
 
 
@@ -129,6 +131,7 @@ class CancelAll(Request):
     address: ClassVar[str] = "/stembridge/cancel_all"
     changes: ClassVar[bool] = True
     reply: ClassVar[type[Message]] = CancelAllAnswer
+    errors: ClassVar[tuple[str, ...]] = ("journal_failed",)
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,7 @@ class Jobs(Request):
 
     address: ClassVar[str] = "/stembridge/jobs"
     reply: ClassVar[type[Message]] = JobsAnswer
+    errors: ClassVar[tuple[str, ...]] = ("bad_value", "journal_failed")
     page: int = arg("i", "the page, from 0", example=0, default=0)
 
 
@@ -146,7 +150,7 @@ class JobStatus(Request):
 
     address: ClassVar[str] = "/stembridge/job"
     reply: ClassVar[type[Message]] = JobAnswer
-    errors: ClassVar[tuple[str, ...]] = ("unknown_job",)
+    errors: ClassVar[tuple[str, ...]] = ("unknown_job", "journal_failed")
     job: str = arg("s", "the job's id", example="7f3a9c")
 
 

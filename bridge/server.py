@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict, deque
 from typing import Final
 
@@ -22,7 +23,8 @@ from engine.errors import StembridgeError, internal
 from engine.job import JobEvent
 
 MAX_REMEMBERED: Final = 20_000
-"""Submits whose acknowledgement is kept, to answer a repeated datagram with it."""
+REMEMBERED_S: Final = 60.0
+"""How many submits' acknowledgements are kept, and how long, to answer a repeated datagram with the same."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ class OscServer:
         self._listeners = Listeners()
         self._events: deque[JobEvent] = deque()
         self._active: set[str] = set()
-        self._remembered: OrderedDict[tuple[Peer, str], tuple[int, bytes]] = OrderedDict()
+        self._remembered: OrderedDict[tuple[Peer, str], tuple[int, float, bytes]] = OrderedDict()
         self._transport = Transport(
             bound,
             on_packet=self._on_packet,
@@ -114,12 +116,15 @@ class OscServer:
     # A datagram may arrive twice, or be sent again because the answer was lost: it must not become a second job.
 
     def _recall(self, peer: Peer, request: Request, message: bytes) -> bytes | None:
-        known = self._remembered.get((peer, request.rid)) if isinstance(request, Submit) else None
-        return known[1] if known is not None and known[0] == hash(message) else None
+        if not isinstance(request, Submit) or (peer, request.rid) not in self._remembered:
+            return None
+        content, at_s, answer = self._remembered[peer, request.rid]
+        fresh = time.monotonic() - at_s < REMEMBERED_S  # later, someone else may send from that port
+        return answer if fresh and content == hash(message) else None
 
     def _remember(self, peer: Peer, request: Request, message: bytes, answer: bytes) -> None:
         if isinstance(request, Submit):
-            self._remembered[peer, request.rid] = (hash(message), answer)
+            self._remembered[peer, request.rid] = (hash(message), time.monotonic(), answer)
             if len(self._remembered) > MAX_REMEMBERED:
                 self._remembered.popitem(last=False)
 

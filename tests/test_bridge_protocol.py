@@ -225,10 +225,14 @@ def test_tags_we_do_not_take_are_refused_and_not_skipped(tag: str) -> None:
 )
 def test_no_truncated_message_is_taken_for_a_whole_one(message: api.Request) -> None:
     packet = codec.encode(message)
+    readable = packet.index(b"r1\0\0") + 4
     for length in range(len(packet)):
-        with pytest.raises((osc.Rejected, osc.NotForUs)):
+        with pytest.raises((osc.Rejected, osc.NotForUs)) as caught:
             for piece in osc.messages(packet[:length]):
                 codec.decode_request(piece)
+        if length >= readable:  # then the client can be told which of its requests it was
+            assert isinstance(caught.value, osc.Rejected)
+            assert (caught.value.rid, caught.value.code) == ("r1", "bad_message")
     # A float's last bytes missing would be read as zeros by python-osc itself.
     with pytest.raises(osc.Rejected):
         osc.read(osc.write("/stembridge/jobs", [("s", "r1"), ("f", 1.0)])[:-4])
