@@ -17,7 +17,7 @@ from bridge.framing import Deframer, frame
 from bridge.requests import Cancel, JobStatus, Preview, Submit
 from bridge.transport import MAX_DATAGRAM_BYTES
 from engine.errors import CODES, StembridgeError
-from engine.job import JobState
+from engine.jobs.job import JobState
 
 _RECEIVE_BUFFER_BYTES = 1024 * 1024
 _RESEND_S = 0.5

@@ -14,14 +14,14 @@ from bridge.listeners import Listeners, client_text, udp_peer
 from bridge.presets import Preset, find_preset
 from bridge.transport import Peer
 from engine.errors import StembridgeError
-from engine.job import INTERACTIVE_PRIORITY, PREVIEW_PRIORITY, Job
+from engine.jobs.job import INTERACTIVE_PRIORITY, PREVIEW_PRIORITY, Job
 from engine.request import SeparationRequest
 
 _MAX_PAGE: Final = 2**24
 
 
 class Queue(Protocol):
-    """What is asked of `engine.jobs.JobQueue`."""
+    """What is asked of `engine.jobs.queue.JobQueue`."""
 
     def submit(self, request: SeparationRequest, *, priority: int = ..., client: str = ...) -> Job: ...
     def cancel(self, job_id: str) -> Job: ...

@@ -24,7 +24,7 @@ from bridge.handlers import Backend
 from bridge.mailbox_files import RID, NotYet, read_status, sweep, take, waiting, write_whole
 from bridge.protocol import API
 from engine.errors import StembridgeError, internal
-from engine.job import INTERACTIVE_PRIORITY, PREVIEW_PRIORITY, Job, JobEvent
+from engine.jobs.job import INTERACTIVE_PRIORITY, PREVIEW_PRIORITY, Job, JobEvent
 
 POLL_S: Final = 0.1
 HEARTBEAT_S: Final = 2.0

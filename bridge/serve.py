@@ -24,9 +24,9 @@ from bridge.sockets import bind
 from engine import models
 from engine.cache import ResultCache
 from engine.errors import StembridgeError
-from engine.job import JobEvent
-from engine.jobs import JobQueue
-from engine.journal import Journal
+from engine.jobs.job import JobEvent
+from engine.jobs.journal import Journal
+from engine.jobs.queue import JobQueue
 from engine.request import (
     MAX_CONTEXT_S,
     MAX_NFE,

@@ -20,7 +20,7 @@ from bridge.requests import Submit
 from bridge.sockets import Bound
 from bridge.transport import Peer, Transport
 from engine.errors import StembridgeError, internal
-from engine.job import JobEvent
+from engine.jobs.job import JobEvent
 
 MAX_REMEMBERED: Final = 20_000
 REMEMBERED_S: Final = 60.0

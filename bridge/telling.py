@@ -6,7 +6,7 @@ from typing import Final
 
 from bridge import protocol as api
 from engine.errors import StembridgeError
-from engine.job import Job, JobEvent
+from engine.jobs.job import Job, JobEvent
 
 MAX_TEXT_CHARS: Final = 1_000
 """Of an error's text on the wire, so that the answer stays below `MAX_ANSWER_BYTES` in any script."""

@@ -1,11 +1,15 @@
 """Separation, from a request to stems on disk. Knows no DAW, no OSC and no exporter.
 
-request, errors     what is asked and answered, and every failure
-audio, wav, stems   files in, files out: streamed, atomic, aligned to the sample
-windows, stereo     cutting and joining long audio; a model's masks applied to the original channels
-bundle, runtime     a model on disk, and the small face every model wears
-models, separate    choosing and opening a model; one request end to end
-cache, journal, jobs    results kept by content; a queue that survives the engine's death
+request, errors            what is asked and answered, and every failure
+audio, resample, blocks    files in, streamed, at any rate
+stft, windows, stereo      transforms, long material, and a model's masks laid on the original channels
+wav, stems, manifest       files out: whole or not at all, stamped with their place, described
+bundle, models, runtime    a model on disk, choosing and opening one, and the small face every model wears
+mask_model, intent         models that estimate masks, and what a prompt asks of one that knows two stems
+flow_model, flow_solve     models that follow a velocity: sampling, multidiffusion and scoring are their parts
+model, runtimes            SAM Audio's network in torch, and what runs the networks
+separate, cache, jobs      one request end to end, results kept by content, the queue with its journal
+health, metrics            is this machine ready; how good is a stem
 """
 
 from engine.errors import CODES, Cancelled, ExitCode, StembridgeError, internal

@@ -15,9 +15,9 @@ from bridge.presets import load_presets
 from bridge.server import OscServer
 from bridge.sockets import bind
 from engine.errors import Cancelled, StembridgeError
-from engine.job import JobEvent
-from engine.jobs import JobQueue
-from engine.journal import Journal
+from engine.jobs.job import JobEvent
+from engine.jobs.journal import Journal
+from engine.jobs.queue import JobQueue
 from engine.request import Progress, Separation, SeparationRequest
 
 LIMIT_S = 20.0

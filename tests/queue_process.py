@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import Cancelled, StembridgeError
-from engine.jobs import JobEvent, JobQueue
-from engine.journal import Journal
+from engine.jobs.journal import Journal
+from engine.jobs.queue import JobEvent, JobQueue
 from engine.request import Progress, Separation, SeparationRequest
 
 DEADLINE_S = 60.0

@@ -22,9 +22,9 @@ from bridge.mailbox import Mailbox, default_folder, rid_of
 from bridge.mailbox_files import MAX_AGE_S, SETTLE_S, NotYet, take, write_whole
 from bridge.protocol import MAX_PACKET_BYTES
 from engine.errors import StembridgeError
-from engine.job import PREVIEW_PRIORITY
-from engine.jobs import JobQueue
-from engine.journal import Journal
+from engine.jobs.job import PREVIEW_PRIORITY
+from engine.jobs.journal import Journal
+from engine.jobs.queue import JobQueue
 
 KEYS = (
     *("rid", "job", "state", "fraction", "stage", "eta_s", "code", "text", "target", "residual", "manifest"),

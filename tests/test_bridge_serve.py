@@ -21,7 +21,7 @@ from bridge.paths import PathPolicy
 from bridge.requests import Info, JobStatus, Unload, Warm
 from bridge.serve import Hub, Settings, serving
 from engine.errors import StembridgeError
-from engine.job import Job, JobEvent
+from engine.jobs.job import Job, JobEvent
 from engine.request import SeparationRequest
 
 

@@ -40,7 +40,7 @@ from bridge.requests import (
 )
 from bridge.transport import Peer
 from engine.errors import StembridgeError
-from engine.job import PREVIEW_PRIORITY
+from engine.jobs.job import PREVIEW_PRIORITY
 
 
 @pytest.fixture

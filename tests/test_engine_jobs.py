@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 from queue_process import N_WINDOWS, QueueProcess, make_request, make_separation
 
 from engine.errors import Cancelled, StembridgeError
-from engine.jobs import (
+from engine.jobs.journal import Journal
+from engine.jobs.outbox import Outbox
+from engine.jobs.progress import ETA_SMOOTHING_S, MIN_INTERVAL_S, ProgressMeter
+from engine.jobs.queue import (
     BATCH_PRIORITY,
     INTERACTIVE_PRIORITY,
     PREVIEW_PRIORITY,
@@ -27,11 +30,8 @@ from engine.jobs import (
     JobState,
     Run,
 )
-from engine.journal import Journal
-from engine.outbox import Outbox
-from engine.progress import ETA_SMOOTHING_S, MIN_INTERVAL_S, ProgressMeter
+from engine.jobs.waiting import WaitingLine
 from engine.request import Progress, Separation, SeparationRequest
-from engine.waiting import WaitingLine
 
 DEADLINE_S = 60.0
 FOLDER = Path("/music")

@@ -25,10 +25,10 @@ from hypothesis import strategies as st
 from queue_process import make_request, make_separation
 from small_disk import on_small_disk
 
-from engine import journal_file
 from engine.errors import StembridgeError
-from engine.job import Job, JobState
-from engine.journal import Journal
+from engine.jobs import journal_file
+from engine.jobs.job import Job, JobState
+from engine.jobs.journal import Journal
 from engine.request import Progress
 
 ROOT = Path(__file__).parents[1]
@@ -372,8 +372,8 @@ def test_a_second_engine_is_turned_away(tmp_path, monkeypatch):
     monkeypatch.setattr(journal_file, "_BUSY_TIMEOUT_S", 0.05)
     path = tmp_path / "jobs.sqlite"
     script = (
-        "import sys, engine.journal_file as f; f._BUSY_TIMEOUT_S = 0.05\n"
-        "from pathlib import Path; from engine.journal import Journal; from engine.errors import StembridgeError\n"
+        "import sys, engine.jobs.journal_file as f; f._BUSY_TIMEOUT_S = 0.05\n"
+        "from pathlib import Path; from engine.jobs.journal import Journal; from engine.errors import StembridgeError\n"
         "try: Journal(Path(sys.argv[1])).close()\n"
         "except StembridgeError as e: print(e.code)\n"
         "else: print('opened')"
@@ -427,7 +427,7 @@ from pathlib import Path
 sys.path[:0] = [sys.argv[2], sys.argv[2] + "/tests"]
 from test_engine_journal import make_job
 from engine.errors import StembridgeError
-from engine.journal import Journal
+from engine.jobs.journal import Journal
 path, limit = Path(sys.argv[1]), int(sys.argv[3])
 written, code = [], None
 with Journal(path) as journal:

@@ -18,15 +18,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from engine.attempt import Run as Run
-from engine.attempt import attempt
 from engine.errors import Cancelled, StembridgeError
-from engine.job import BATCH_PRIORITY, ENDS, INTERACTIVE_PRIORITY, PREVIEW_PRIORITY, Job, JobEvent, JobState
-from engine.journal import Journal
-from engine.outbox import Outbox
-from engine.progress import ProgressMeter
+from engine.jobs.attempt import Run as Run
+from engine.jobs.attempt import attempt
+from engine.jobs.job import BATCH_PRIORITY, ENDS, INTERACTIVE_PRIORITY, PREVIEW_PRIORITY, Job, JobEvent, JobState
+from engine.jobs.journal import Journal
+from engine.jobs.outbox import Outbox
+from engine.jobs.progress import ProgressMeter
+from engine.jobs.waiting import WaitingLine
 from engine.request import Progress, SeparationRequest
-from engine.waiting import WaitingLine
 
 __all__ = ["BATCH_PRIORITY", "INTERACTIVE_PRIORITY", "PREVIEW_PRIORITY", "Job", "JobEvent", "JobQueue", "JobState"]
 

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from engine.job import JobEvent
+from engine.jobs.job import JobEvent
 
 logger = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Final
 
 from engine.errors import StembridgeError
-from engine.job import Job, JobState
-from engine.journal_file import failure, open_database
+from engine.jobs.job import Job, JobState
+from engine.jobs.journal_file import failure, open_database
 from engine.request import Separation, SeparationRequest
 
 MAX_FINISHED: Final = 10_000
