@@ -32,12 +32,13 @@ def mixture_of(fields: dict[str, Any]) -> tuple[np.ndarray, int]:
 
 class StandIn:
     """Serves one mailbox from a thread. What a test may set: `holding` keeps requests unanswered, `losing` deletes the
-    stems it makes, `torn_first` writes half a status file before the whole one."""
+    stems it makes, `torn_first` writes half a status file before the whole one, `rate_told_hz` is said of it."""
 
     def __init__(self, mailbox: Path, out_dir: Path, api: int) -> None:
         self.mailbox, self.out_dir, self.api = mailbox, out_dir, api
         self.requests: list[dict[str, Any]] = []
         self.holding = self.losing = self.torn_first = False
+        self.rate_told_hz: int | None = None
         self.alive = True
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -103,6 +104,7 @@ class StandIn:
             fields["rid"],
             state="done",
             prompt=fields.get("prompt") or "vocals",
+            sample_rate=self.rate_told_hz or rate_hz,
             channels=mixture.shape[1],
             samples=len(mixture),
             **{kind: str(path) for kind, path in paths.items()},
@@ -129,3 +131,4 @@ def serving(mailbox: Path, out_dir: Path, api: int = 1) -> Iterator[StandIn]:
     finally:
         stand_in._stop.set()
         thread.join()
+        (mailbox / "engine.json").unlink(missing_ok=True)

@@ -252,12 +252,21 @@ def test_a_refusal_is_shown_with_the_engine_s_words(host: Host, engine: StandIn)
     assert song.saved_tracks(host) == before
 
 
-def test_a_stem_that_is_gone_is_said(host: Host, engine: StandIn) -> None:
+@pytest.mark.parametrize(
+    ("trouble", "value", "words"),
+    [
+        ("losing", True, "is no longer on the disk"),
+        ("rate_told_hz", 44_100, "its file has 44100 Hz and the session 48000 Hz"),
+    ],
+)
+def test_stems_that_cannot_be_used_are_said_and_change_nothing(
+    host: Host, engine: StandIn, trouble: str, value: object, words: str
+) -> None:
     before = song.saved_tracks(host)
-    engine.losing = True
+    setattr(engine, trouble, value)
     song.select_range(host, VOX, VOX + 1_000, "Lead Vox")
     host.press(EXTRACT)
-    assert "is no longer on the disk" in host.told()
+    assert words in host.told()
     assert song.saved_tracks(host) == before
 
 
@@ -285,6 +294,18 @@ def test_without_an_engine_nothing_is_sent(host: Host) -> None:
     host.press(EXTRACT)
     assert "engine is not running" in host.told()
     assert not list((host.mailbox / "requests").iterdir())
+    assert host.open_requests() == 0
+
+
+def test_a_mailbox_that_cannot_be_written_is_said(host: Host, engine: StandIn) -> None:
+    song.select_range(host, VOX, VOX + 1_000, "Lead Vox")
+    (host.mailbox / "requests").rename(host.mailbox / "away")
+    try:
+        host.press(EXTRACT)
+        assert "could not be written" in host.told()
+    finally:
+        (host.mailbox / "away").rename(host.mailbox / "requests")
+    assert engine.requests == []
     assert host.open_requests() == 0
 
 

@@ -39,7 +39,7 @@ function sb.send(orders)
 		if order.prompt then request.prompt, request.track = order.prompt, nil end
 		local entry = {
 			rid = request.rid, gesture = order.gesture, op = order.op, piece = order.piece,
-			position = request.position, length = request["end"] - request.start,
+			position = request.position, length = request["end"] - request.start, rate = request.rate,
 		}
 		-- The ledger first: a result nobody waits for would be lost, a wait without a request is cancelled in a click.
 		local ok, why = sb.open_entry(entry)
@@ -48,7 +48,8 @@ function sb.send(orders)
 			if not ok then sb.close_entry(request.rid) end
 		end
 		if not ok then
-			problems[#problems + 1] = "A request could not be written to Stembridge's folder " .. sb.mailbox .. ": " .. tostring(why)
+			problems[#problems + 1] = "A request could not be written: " .. tostring(why)
+				.. ". Check the disk; if the folder is gone, quit Ardour and type:  stembridge install ardour"
 		end
 	end
 	return problems

@@ -34,6 +34,10 @@ local function import_stems(entry, status)
 		return nil, line(entry, string.format("the region has %d channels but its file has more (%d). Bounce it first.",
 			entry.piece.n_channels, status.channels))
 	end
+	if status.sample_rate and status.sample_rate ~= entry.rate then
+		return nil, line(entry, string.format("its file has %d Hz and the session %d Hz, so Ardour plays it at another speed. "
+			.. "Import the file again as a copy.", status.sample_rate, entry.rate))
+	end
 	local stems = {}
 	for _, kind in ipairs({ "target", "residual" }) do
 		if not exists(status[kind]) then
