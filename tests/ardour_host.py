@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -21,7 +20,6 @@ from typing import Any
 
 from bridge import ardour_slots, install
 
-PROGRAMS = ("ardour", "ardour7-lua", "Xvfb", "xdotool", "xwininfo")
 DEADLINE_S = 20.0
 """How long any one wait may take before the test fails; a healthy run takes a fraction of it."""
 
@@ -80,11 +78,6 @@ function factory()
 	end
 end
 """
-
-
-def missing_programs() -> list[str]:
-    """The programs this host needs that are not on the machine."""
-    return [name for name in PROGRAMS if shutil.which(name) is None]
 
 
 def wait_for(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:

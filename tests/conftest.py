@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from mixtures import make_mixture
 
-_NEEDS = {"ardour": ("ardour", "Xvfb", "xwininfo"), "liblo": ("oscsend", "oscdump")}
+_NEEDS = {"ardour": ("ardour", "ardour7-lua", "Xvfb", "xdotool", "xwininfo"), "liblo": ("oscsend", "oscdump")}
 
 
 def _missing(marker: str) -> str:
