@@ -85,9 +85,13 @@ class FlowModel:
 
     def facts(self, plan: Plan) -> Mapping[str, Any]:
         solved = self._solved.get(plan.ask)
-        if solved is None or not solved.scores:
-            return {}
-        return {"candidates": len(solved.scores), "kept_seed": solved.seed, "scores": list(solved.scores)}
+        told: dict[str, Any] = {}
+        if solved is not None and solved.scores:
+            told |= {"candidates": len(solved.scores), "kept_seed": solved.seed, "scores": list(solved.scores)}
+        if solved is not None and solved.window_s is not None:
+            short = f"Memory did not suffice for the usual windows; it was solved in windows of {solved.window_s:g} s."
+            told |= {"window_s": solved.window_s, "note": f"{plan.note} {short}".strip()}
+        return told
 
     def _waveforms(
         self, mixture: Iterable[Samples], n_samples: int, plan: Plan, step: Step, *, mark: bool

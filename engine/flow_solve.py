@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
@@ -10,11 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.audio import Samples
+from engine.errors import StembridgeError
 from engine.model.anchors import frame_tokens
 from engine.multidiffusion import STRIDE_S, WINDOW_S, WindowVelocity, cover, joint_velocity
 from engine.runtime import Ask, Step
-from engine.sampling import noise, plan_sampling, solve
+from engine.sampling import SamplingPlan, noise, plan_sampling, solve
 from engine.scoring import EXCERPT_S, Candidate, best, score
+
+logger = logging.getLogger(__name__)
 
 Latents = npt.NDArray[np.float32]
 """`(frame, channel)`"""
@@ -22,6 +26,8 @@ State = npt.NDArray[np.float32]
 """`(row, frame, 2 * channel)`: the target's latents, then the residual's."""
 
 CHUNK_FRAMES: Final = 250
+LEAST_WINDOW_S: Final = 5.0
+"""Where memory does not suffice windows are halved, down to this length."""
 CONTEXT_FRAMES: Final = 8
 """Latent frames a codec's frame hears on each side; `engine.model.codec` says why."""
 
@@ -100,6 +106,8 @@ class Solved:
     """Of the candidate that was kept."""
     scores: tuple[dict[str, float], ...]
     """Of every candidate, in the order of their seeds; empty when there was only one."""
+    window_s: float | None = None
+    """The windows it was solved in, where memory did not suffice for the usual ones."""
 
 
 def hear(stages: FlowRuntime, mixture: Iterable[Samples], n_samples: int, step: Step) -> Heard:
@@ -144,13 +152,51 @@ def solve_asks(stages: FlowRuntime, heard: Heard, asks: Sequence[Ask], step: Ste
     """Solve several asks of one mixture and one schedule in one batch, each with all its candidates."""
     rows = [replace(ask, seed=ask.seed + i) for ask in asks for i in range(ask.candidates)]
     schedule = plan_sampling(asks[0].quality, asks[0].nfe)
+    usual = min(round(WINDOW_S * stages.sample_rate / stages.hop), stages.max_frames, len(heard.latents))
+    followed = _follow(stages, heard, rows, schedule, usual, step)
+    solved, at = [], 0
+    for ask in asks:
+        mine = range(at, at + ask.candidates)
+        at += ask.candidates
+        scores = [score(_excerpt(stages, followed[i][0], heard), ask) for i in mine] if ask.candidates > 1 else []
+        kept = mine[best(scores) if scores else 0]
+        state, window = followed[kept]
+        window_s = window * stages.hop / stages.sample_rate if window < usual else None
+        solved.append(Solved(state, rows[kept].seed, tuple(scores), window_s))
+    return solved
+
+
+def _follow(
+    stages: FlowRuntime, heard: Heard, rows: Sequence[Ask], schedule: SamplingPlan, window: int, step: Step
+) -> list[tuple[State, int]]:
+    """Each row's state `(1, frame, 2 * channel)`, and the window in frames it was solved in.
+
+    Where memory does not suffice, with half the rows at a time, then in windows of half the length.
+    """
+    least = round(LEAST_WINDOW_S * stages.sample_rate / stages.hop)
+    try:
+        states = _follow_at_once(stages, heard, rows, schedule, window, step)
+        return [(states[i : i + 1], window) for i in range(len(rows))]
+    except StembridgeError as e:
+        if e.code != "out_of_memory" or (len(rows) == 1 and window <= least):
+            raise
+        logger.warning("%s", e.text)
+    # outside the handler: what it held is free now
+    if len(rows) > 1:
+        half = len(rows) // 2
+        first = _follow(stages, heard, rows[:half], schedule, window, lambda done: step(done / 2))
+        return first + _follow(stages, heard, rows[half:], schedule, window, lambda done: step(0.5 + done / 2))
+    return _follow(stages, heard, rows, schedule, max(window // 2, least), step)
+
+
+def _follow_at_once(
+    stages: FlowRuntime, heard: Heard, rows: Sequence[Ask], schedule: SamplingPlan, window: int, step: Step
+) -> State:
     n_frames = len(heard.latents)
     tokens = np.stack(
         [frame_tokens([(s.sign, s.start_s, s.end_s) for s in row.spans], n_frames, stages.hop) for row in rows]
     )
-    frames_hz = stages.sample_rate / stages.hop
-    window = min(round(WINDOW_S * frames_hz), stages.max_frames)
-    windows = cover(n_frames, window, min(round(STRIDE_S * frames_hz), window))
+    windows = cover(n_frames, window, min(round(window * STRIDE_S / WINDOW_S), window))
     n_calls = schedule.nfe * len(windows)
     velocity = joint_velocity(
         stages.velocity(heard.latents, tokens, [row.prompt for row in rows], schedule.times),
@@ -159,15 +205,7 @@ def solve_asks(stages: FlowRuntime, heard: Heard, asks: Sequence[Ask], step: Ste
         between=lambda number, index: step((number * len(windows) + index) / n_calls),
     )
     start = stages.to_device(noise([row.seed for row in rows], n_frames, 2 * stages.n_channels))
-    states = stages.to_host(solve(velocity, start, schedule))
-    solved, at = [], 0
-    for ask in asks:
-        mine = range(at, at + ask.candidates)
-        at += ask.candidates
-        scores = [score(_excerpt(stages, states[i : i + 1], heard), ask) for i in mine] if ask.candidates > 1 else []
-        kept = mine[best(scores) if scores else 0]
-        solved.append(Solved(states[kept : kept + 1], rows[kept].seed, tuple(scores)))
-    return solved
+    return stages.to_host(solve(velocity, start, schedule))
 
 
 def _excerpt(stages: FlowRuntime, state: State, heard: Heard) -> Candidate:

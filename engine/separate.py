@@ -5,6 +5,7 @@ source → region → model's masks → original channels at the original rate �
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -99,7 +100,8 @@ def separate(
             )
             manifest = manifest_of(request, region, info, model, plan, files, separation, key)
             paths, manifest_path = files.publish(manifest)
-    if cache and earlier is None and "target" in paths and request.output == "faithful":
+    usual = "window_s" not in model.facts(plan)  # what little memory led to is not what the same request always gives
+    if cache and earlier is None and usual and "target" in paths and request.output == "faithful":
         cache.store(key, paths["target"])
     on_progress(Progress(1, "done", 0.0))
     return replace(separation, target=paths.get("target"), residual=paths.get("residual"), manifest=manifest_path)
@@ -126,12 +128,12 @@ def solve_ahead(
     """Do what requests for one region of one source can share, so that `separate` of each finds it done.
 
     A flow model hears the mixture once and follows all prompts in one batch. Requests of other regions or models than
-    the first one's are left alone. Raises `StembridgeError` as `separate` does.
+    the first one's are left alone, as are those that will be refused: their own turn says why. Raises
+    `StembridgeError` as `separate` of the first does.
     """
     first = requests[0]
     name = models.choose(first)
-    alike = [r for r in requests if shares_region(r, first) and models.choose(r) == name]
-    if len(alike) < 2 or models.find(name).kind == "mask":
+    if models.find(name).kind == "mask" or not any(shares_region(r, first) for r in requests[1:]):
         return
     model = shelf.open(name)
 
@@ -143,7 +145,11 @@ def solve_ahead(
     with Source(first.source) as source:
         region = resolve(first, source.info)
         digest = _digest(source.blocks(region.read_start, region.read_end))
-        plans = [model.plan(_ask(r, resolve(r, source.info), source.info, digest)) for r in alike]
+        plans = [model.plan(_ask(first, region, source.info, digest))]
+        for other in requests[1:]:
+            with contextlib.suppress(StembridgeError):
+                if shares_region(other, first) and models.choose(other) == name:
+                    plans.append(model.plan(_ask(other, resolve(other, source.info), source.info, digest)))
         rate = model.card.grid.sample_rate
         n_samples = resampled_length(region.read_end - region.read_start, source.info.sample_rate, rate)
         model.solve_ahead(_at_rate(source, region, rate), n_samples, plans, step)

@@ -23,11 +23,13 @@ if not os.environ.get("CI"):
 from engine import Cancelled, Progress, Separation, SeparationRequest, Span, StembridgeError, flow_solve
 from engine import models as engine_models
 from engine.bundle import read_bundle
+from engine.cache import ResultCache
 from engine.flow_model import FlowModel
 from engine.flow_solve import encode_stream, hear, solve_asks
 from engine.model.weights import import_folder
 from engine.models import Shelf, choose
 from engine.runtime import Ask
+from engine.runtimes import torch_runtime
 from engine.runtimes.torch_runtime import TorchFlow
 from engine.separate import separate, solve_ahead
 
@@ -177,7 +179,9 @@ def test_prompts_solved_ahead_are_one_batch(
     source = mixture_file(0.8)
     prompts = ("tambourine", "acoustic guitar", "lead vocals")
     requests = [SeparationRequest((source,), p, tmp_path / "a", nfe=2, model="sam-tiny") for p in prompts]
-    solve_ahead(requests, shelf)
+    refused = replace(requests[0], spans=(Span("+", 5.0, 6.0),))
+    elsewhere = replace(requests[0], prompt="vocals", start_s=0.1)
+    solve_ahead([*requests, refused, elsewhere], shelf)
     velocity = TorchFlow.velocity
     monkeypatch.setattr(TorchFlow, "velocity", lambda *_: pytest.fail("it was solved ahead"))
     ahead = [separate(request, shelf) for request in requests]
@@ -220,6 +224,92 @@ def test_a_region_longer_than_a_window(
     done = run(shelf, source, tmp_path, nfe=1)
     assert done.samples == round(3.5 * 48_000)
     assert done.null_db <= -120
+
+
+@pytest.fixture
+def little_memory(runtime: TorchFlow, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A device that has room for so many rows and frames at a time; the windows it was asked for are kept."""
+    import torch
+
+    limit: dict[str, Any] = {"rows": 9, "frames": 10**9, "asked": []}
+    velocity = TorchFlow.velocity
+
+    def limited(self: TorchFlow, *arguments: Any) -> Any:
+        inner = velocity(self, *arguments)
+
+        def checked(x: Any, number: int, window: Any) -> Any:
+            limit["asked"].append((len(x), window.n_frames))
+            with torch_runtime.within_memory("cpu", "a window"):
+                if window.n_frames > limit["frames"] or len(x) > limit["rows"]:
+                    raise limit.get("error", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."))
+            return inner(x, number, window)
+
+        return checked
+
+    monkeypatch.setattr(TorchFlow, "velocity", limited)
+    return limit
+
+
+def test_where_memory_does_not_suffice_windows_are_halved_and_the_manifest_says_so(
+    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path, little_memory: dict[str, Any]
+) -> None:
+    source = mixture_file(22.0, sample_rate=48_000, channels=1)
+    cache = ResultCache(tmp_path / "cache")
+    little_memory["frames"] = 260
+    request = SeparationRequest((source,), "acoustic guitar", tmp_path / "short", nfe=1)
+    done = separate(request, shelf, cache=cache)
+    assert [n for i, (_, n) in enumerate(little_memory["asked"]) if not i or n != little_memory["asked"][i - 1][1]] == [
+        500,
+        250,
+    ]
+    manifest = json.loads(done.manifest.read_text(encoding="utf-8"))
+    assert manifest["window_s"] == 10.0
+    assert "windows of 10 s" in manifest["note"]
+    assert done.null_db <= -120
+    # with memory again the same request is solved as usual: what little memory made was not kept for it
+    little_memory["frames"] = 10**9
+    usual = separate(replace(request, out_dir=tmp_path / "usual"), Shelf(), cache=cache)
+    assert not usual.cached
+    manifest = json.loads(usual.manifest.read_text(encoding="utf-8"))
+    assert "window_s" not in manifest
+    assert manifest["note"] == ""
+
+
+def test_candidates_that_do_not_fit_together_are_solved_apart(
+    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path, little_memory: dict[str, Any]
+) -> None:
+    source = mixture_file(0.5)
+    together = run(shelf, source, tmp_path / "a", nfe=1, candidates=3)
+    little_memory["rows"] = 1
+    apart = run(Shelf(), source, tmp_path / "b", nfe=1, candidates=3)
+    assert {rows for rows, _ in little_memory["asked"]} >= {3, 1}
+    assert np.abs(stem(together.target) - stem(apart.target)).max() < 1e-4
+    assert "window_s" not in json.loads(apart.manifest.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "error", [None, MemoryError(), RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)")]
+)
+def test_where_nothing_fits_it_is_said_and_nothing_is_written(
+    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path, little_memory: dict[str, Any], error: Exception | None
+) -> None:
+    little_memory["frames"] = 100
+    if error is not None:
+        little_memory["error"] = error
+    with pytest.raises(StembridgeError, match="not enough memory") as caught:
+        run(shelf, mixture_file(12.0, sample_rate=16_000, channels=1), tmp_path / "out", nfe=1)
+    assert caught.value.code == "out_of_memory"
+    assert [n for _, n in little_memory["asked"]] == [300, 150, 125]
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_another_error_of_the_runtime_is_no_lack_of_memory(
+    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path, little_memory: dict[str, Any]
+) -> None:
+    little_memory |= {"frames": 1, "error": RuntimeError("mat1 and mat2 shapes cannot be multiplied")}
+    with pytest.raises(RuntimeError, match="mat1"):
+        run(shelf, mixture_file(0.5), tmp_path, nfe=1)
+    assert len(little_memory["asked"]) == 1
 
 
 def test_routing_and_refusals(shelf: Shelf, models: Path, tmp_path: Path) -> None:

@@ -52,16 +52,19 @@ def load_text_encoder(folder: Path, *, device: str = "cpu") -> TextEncoder:
     try:
         from tokenizers import Tokenizer
         from transformers import T5EncoderModel
+        from transformers.utils import logging as transformers_logging
     except ImportError as e:
         raise StembridgeError(
             "runtime_missing", f"Text prompts need {e.name}.", "Install it: pip install 'stembridge[torch]'."
         ) from e
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # bars are the command line's
     for name in ("config.json", "model.safetensors", TOKENIZER):
         if not (folder / name).is_file():
             raise StembridgeError(
                 "model_missing",
                 f"The text encoder's folder {folder} has no {name}.",
-                "Use a folder of t5-base with config.json, model.safetensors and tokenizer.json.",
+                "Fetch it with `stembridge models fetch t5-base`, or give a folder of t5-base that has config.json, "
+                "model.safetensors and tokenizer.json.",
             )
     try:
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 Device = Literal["auto", "cpu", "cuda", "mps"]
 MAX_TEXTS: Final = 256
 """Prompts whose features are kept."""
+_NO_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory")
+"""What torch says where it has no class for it: MPS, and the CPU's allocators."""
 _INSTALL: Final = "Install it with: pip install 'stembridge[torch]'"
 
 
@@ -32,6 +35,24 @@ def check_installed() -> None:
     for name in ("torch", "safetensors", "tokenizers", "transformers"):
         if importlib.util.find_spec(name) is None:
             raise StembridgeError("runtime_missing", f"{name} is not installed.", _INSTALL)
+
+
+@contextmanager
+def within_memory(device: str, doing: str) -> Iterator[None]:
+    """Whatever torch raises when memory does not suffice, as a `StembridgeError` (`out_of_memory`)."""
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
+        known = isinstance(e, torch.OutOfMemoryError | MemoryError)
+        if not known and not any(words in str(e) for words in _NO_MEMORY):
+            raise
+        raise StembridgeError(
+            "out_of_memory",
+            f"There is not enough memory on {device} for {doing}.",
+            "Close other programs, take a shorter region or a smaller model; fewer candidates need less, too.",
+        ) from e
 
 
 class TorchFlow:
@@ -51,8 +72,9 @@ class TorchFlow:
             device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         precision: Final = "fp32" if device == "cpu" else "fp16"
         self._device = device
-        self._network = load_network(bundle, device=device, precision=precision)
-        self._encoder = load_text_encoder(text_folder, device=device)
+        with within_memory(device, f"the weights of {bundle.name}"):
+            self._network = load_network(bundle, device=device, precision=precision)
+            self._encoder = load_text_encoder(text_folder, device=device)
         sizes = self._network.sizes
         if self._encoder.dim != sizes.dit.text_dim:
             raise StembridgeError(
@@ -73,7 +95,7 @@ class TorchFlow:
 
         from engine.model.codec import pad_to_frames
 
-        with torch.inference_mode():
+        with torch.inference_mode(), within_memory(self._device, "encoding"):
             x = torch.from_numpy(waveform)[None].to(self._device)
             latents: Latents = self._network.codec.encode(pad_to_frames(x, self.hop))[0].cpu().numpy()
         return latents
@@ -96,13 +118,13 @@ class TorchFlow:
         def condition(window: Window) -> Tensor:
             return dit.condition(heard[:, window.start : window.end], spoken[:, window.start : window.end])
 
-        with torch.inference_mode():
+        with torch.inference_mode(), within_memory(self._device, "conditioning"):
             features, mask = self._batch(prompts)
             begin = Window(0, min(len(latents), self.max_frames))
             shared: Prepared = prepare(dit, times, condition(begin), features, token_mask=mask)
 
         def velocity(x: Tensor, number: int, window: Window) -> Tensor:
-            with torch.inference_mode():
+            with torch.inference_mode(), within_memory(self._device, f"a window of {window.n_frames} frames"):
                 rope = rope_table(window.n_frames, dit.sizes.head_dim, dit.sizes.rope_theta, self._device)
                 return replace(shared, condition=condition(window), rope=rope).velocity(x, number)
 
@@ -115,7 +137,7 @@ class TorchFlow:
         from engine.model.text import encode_text
 
         if prompt not in self._texts:
-            with torch.inference_mode():
+            with torch.inference_mode(), within_memory(self._device, "a prompt"):
                 made = encode_text(self._encoder, [prompt])
             while len(self._texts) >= MAX_TEXTS:
                 del self._texts[next(iter(self._texts))]
@@ -149,7 +171,7 @@ class TorchFlow:
         from engine.model.watermark import mark_pieces
 
         network = self._network
-        with torch.inference_mode():
+        with torch.inference_mode(), within_memory(self._device, "decoding"):
             both = torch.from_numpy(state).to(self._device)
             rows = torch.cat([both[..., : self.n_channels], both[..., self.n_channels :]])
             pieces = decode_chunks(network.codec, rows)
