@@ -8,6 +8,7 @@ from typing import Final, Literal, get_args
 
 from engine.errors import StembridgeError
 from engine.request import (
+    MAX_CANDIDATES,
     MAX_CONTEXT_S,
     MAX_NFE,
     MAX_PROMPT_CHARS,
@@ -77,6 +78,12 @@ FIELDS: Final[dict[str, Field]] = {
         Field("name", "text", "the stems' file name before `.target.wav`; `<source>.<prompt>` when absent", "Lead"),
         Field("out", "path", "the folder for the stems, inside the engine's output folder or relative to it", "takes"),
         Field("seed", "whole", "0 to 2^63 - 1; 0 when absent", "0"),
+        Field(
+            "candidates",
+            "whole",
+            f"seeds a generative model tries, 1 to {MAX_CANDIDATES}; the best by its scorers is kept; 1 when absent",
+            "4",
+        ),
         Field(
             "position",
             "time",

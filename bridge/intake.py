@@ -13,7 +13,7 @@ from bridge.prompts import prompt_from_track
 from bridge.protocol import PREVIEW_MAX_S
 from bridge.times import seconds
 from engine.errors import StembridgeError
-from engine.request import MAX_NFE, MAX_SOURCE_FILES, MAX_SPANS, SeparationRequest, Sign, Span
+from engine.request import MAX_CANDIDATES, MAX_NFE, MAX_SOURCE_FILES, MAX_SPANS, SeparationRequest, Sign, Span
 
 _DIGITS: Final = re.compile(r"\s*[0-9]{1,20}\s*")
 
@@ -49,11 +49,14 @@ def to_request(
     if "item" in given:
         values["item_start_s"], values["item_end_s"] = _pair("item", given["item"], rate_hz)
     values["spans"] = (*_spans("+", given, rate_hz), *_spans("-", given, rate_hz))
+    if preset is not None and preset.spans == "selection" and not values["spans"] and values.get("end_s") is not None:
+        values["spans"] = (Span("+", values.get("start_s", 0.0), values["end_s"]),)
     for key in ("prompt", "model", "name"):
         values[key] = _text(given, key)
     for key in ("keep", "quality", "output"):
         values[key] = _choice(given, FIELDS[key])
     values["nfe"] = _whole(given, "nfe", 1, MAX_NFE)
+    values["candidates"] = _whole(given, "candidates", 1, MAX_CANDIDATES)
     values["seed"] = _whole(given, "seed", 0, 2**63 - 1)
     if values["prompt"] is None:
         values["prompt"] = _prompt_of_track(given, prompt_of)

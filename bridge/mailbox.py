@@ -126,7 +126,7 @@ class Mailbox:
             self._wake.clear()
 
     def _make_folders(self) -> None:
-        for part in (self._folder, self._folder / "requests", self._folder / "status"):
+        for part in (self._folder, *(self._folder / name for name in ("requests", "status", "clients"))):
             part.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def _beat(self) -> None:

@@ -24,7 +24,7 @@ from bridge.sockets import bind
 from engine import models
 from engine.cache import ResultCache
 from engine.errors import StembridgeError
-from engine.jobs.job import JobEvent
+from engine.jobs.job import JobEvent, JobState
 from engine.jobs.journal import Journal
 from engine.jobs.queue import JobQueue
 from engine.request import (
@@ -37,10 +37,14 @@ from engine.request import (
     Separation,
     SeparationRequest,
 )
-from engine.separate import separate, stembridge_version
+from engine.separate import separate, shares_region, solve_ahead, stembridge_version
 
 JOURNAL_NAME: Final = "jobs.sqlite3"
 MAX_WAITING: Final = 10_000
+BATCH_LOOK: Final = 64
+"""Jobs looked through for others of the same region."""
+MAX_BATCH: Final = 8
+"""Prompts followed in one batch."""
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +100,11 @@ def serving(settings: Settings) -> Iterator[Running]:
     def run(
         request: SeparationRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
     ) -> Separation:
+        # Prompts that wait for the same region are followed in one batch; each job then finds its own done.
+        waiting = [job.request for job in queue.jobs(0, BATCH_LOOK) if job.state is JobState.QUEUED]
+        alike = [other for other in waiting if shares_region(other, request)]
+        if alike:
+            solve_ahead([request, *alike[: MAX_BATCH - 1]], shelf, on_progress=on_progress, cancelled=cancelled)
         result = separate(request, shelf, on_progress=on_progress, cancelled=cancelled, cache=cache)
         runtimes[result.model] = result.runtime
         return result

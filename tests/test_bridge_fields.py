@@ -39,6 +39,7 @@ PRESETS = {
         context_s=2.5,
         output="generative",
         naming="{source}.{prompt}.{track}",
+        spans="none",
     ),
 }
 
@@ -330,6 +331,9 @@ def test_a_preset_lies_under_the_fields_and_over_the_defaults(song: Path) -> Non
     assert (mine.model, mine.context_s, mine.output, mine.name) == ("m", 1.0, "faithful", "n")
     assert ask(song, preset="plain") == ask(song)
     assert ask(song, preset="full", rate=48_000).context_s == 2.5
+    assert ask(song, preset="plain", start=1, end=2).spans == (Span("+", 1.0, 2.0),), "the selection is the span"
+    assert ask(song, preset="plain", start=1, end=2, **{"span+": [0, 3]}).spans == (Span("+", 0.0, 3.0),)
+    assert ask(song, preset="full", start=1, end=2).spans == ()
     assert refused(song, preset="ful").code == "unknown_preset"
     assert "full" in str(refused(song, preset="ful"))
 

@@ -25,6 +25,7 @@ ModelName = Annotated[str | None, typer.Option("--model", help="A model (`stembr
 Quality = Annotated[str | None, typer.Option(help="draft, fast or best.")]
 Nfe = Annotated[int | None, typer.Option(help="Velocity evaluations of a flow model.")]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same result.")]
+Candidates = Annotated[int | None, typer.Option(help="Seeds a generative model tries; the best is kept.")]
 Context = Annotated[float | None, typer.Option(help="Seconds heard around the region and not returned.")]
 Output = Annotated[str | None, typer.Option(help="faithful (the mixture, masked) or generative (the model's own).")]
 Name = Annotated[str | None, typer.Option(help="The stems' file name before .target.wav.")]

@@ -24,6 +24,7 @@ def extract(
     quality: asking.Quality = None,
     nfe: asking.Nfe = None,
     seed: asking.Seed = None,
+    candidates: asking.Candidates = None,
     context: asking.Context = None,
     output: asking.Output = None,
     name: asking.Name = None,
@@ -37,7 +38,7 @@ def extract(
 
     fields = asking.source_fields(source, span, not_span, region)
     fields |= asking.given(prompt=prompt, keep=keep, preset=preset, model=model, quality=quality, nfe=nfe, seed=seed)
-    fields |= asking.given(context=context, output=output, name=name)
+    fields |= asking.given(context=context, output=output, name=name, candidates=candidates)
     # The person at the keyboard may read what the system lets them read; the engine's own list is for the network.
     anchors = {Path(path.absolute().anchor) for path in source}
     request = to_request(fields, PathPolicy(tuple(anchors), out.expanduser().absolute()))

@@ -28,6 +28,7 @@ def submit(
     quality: asking.Quality = None,
     nfe: asking.Nfe = None,
     seed: asking.Seed = None,
+    candidates: asking.Candidates = None,
     context: asking.Context = None,
     output: asking.Output = None,
     name: asking.Name = None,
@@ -41,7 +42,7 @@ def submit(
 
     fields = asking.source_fields(source, span, not_span, region)
     fields |= asking.given(prompt=prompt, track=track, out=out, keep=keep, preset=preset, model=model, quality=quality)
-    fields |= asking.given(nfe=nfe, seed=seed, context=context, output=output, name=name)
+    fields |= asking.given(nfe=nfe, seed=seed, context=context, output=output, name=name, candidates=candidates)
     with Client(port) as client:
         job = client.submit(fields, preview=preview)
         if not wait:
