@@ -1,11 +1,15 @@
 """SAM Audio's network in torch: codec, flow transformer, text encoder, and the import of its weights.
 
 config      the sizes of one network
-layers      what the blocks are made of
-dit         the flow transformer: everything that can be computed once is, then one velocity evaluation
-codec       waveform to latents and back, whole or in exact chunks; watermark marks a decoded waveform
+layers      what the transformer's blocks are made of
+dit         the flow transformer: what can be computed once is, then one velocity evaluation
+prepared    one separation's constants, and the velocity that uses them
+codec       waveform to latents and back, whole or in exact chunks
+watermark   the reference's mark on a decoded waveform, whole or in pieces
 anchors     spans to one token a frame
 text        prompts to text features
-prepared    one separation's constants, and the velocity that uses them
-official, convert, weights   the official checkpoint: its keys, what becomes of each, the bundle they become
+network     the parts put together, moved to a device, given a precision
+official, derive    the official checkpoint's keys and what becomes of each; the sizes they tell
+convert, tensor_file, weights    from that checkpoint to a bundle, and from the bundle to a network
+releases    the released checkpoints and their hashes
 """

@@ -73,7 +73,7 @@ class SwiGlu(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.up(x).chunk(2, dim=-1)
-        return self.down(F.silu(gate) * value)  # type: ignore[no-any-return]
+        return self.down(F.silu(gate).mul_(value))  # type: ignore[no-any-return]
 
 
 class FrameConv(nn.Module):
