@@ -37,6 +37,10 @@ class Hub:
     etags: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     """(method, path, Range) of each."""
+    stall_at: int | None = None
+    """After so many bytes of a large file wait for `go_on`."""
+    stalled: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
     leaked: bool = False
     """Whether a token reached the content network, which is another host."""
     url: str = ""
@@ -129,6 +133,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data[: hub.break_after.pop(0)])
             self.close_connection = True
             return
+        if large and hub.stall_at is not None and self.path.endswith("checkpoint.pt"):
+            self.wfile.write(data[: hub.stall_at])
+            hub.stalled.set()
+            hub.go_on.wait(60)
+            data = data[hub.stall_at :]
         self.wfile.write(data)
 
 
