@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from engine.cache import ResultCache
 
 from engine import Cancelled, Progress, Separation, SeparationRequest, Span, StembridgeError
 from engine import models as engine_models
+from engine.cache import ResultCache
 from engine.models import Shelf, choose, installed
 from engine.separate import separate
 from engine.wav import read_time_reference
