@@ -60,6 +60,8 @@ CODES: Final[dict[str, tuple[ExitCode, str]]] = {
     "licence_not_accepted": (_NOT_READY, "The licence of the weights has not been accepted on this machine."),
     "access_denied": (_NOT_READY, "The hub does not let this account read the model."),
     "fetch_failed": (_NOT_READY, "Files cannot be fetched from the hub, or came through damaged."),
+    "export_failed": (_NOT_READY, "A stage of the model cannot be written for another runtime."),
+    "not_equal": (_NOT_READY, "An export of the model differs too much from the model itself."),
     "out_of_memory": (_NOT_READY, "The device has not enough memory."),
     "port_in_use": (_NOT_READY, "Another program holds the port."),
     "engine_not_running": (_NOT_READY, "No engine answers."),
