@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -406,3 +407,55 @@ def test_without_its_text_encoder_a_model_says_what_to_fetch(run, material, mixt
     assert status == ExitCode.NOT_READY
     assert "[model_missing]" in err
     assert "stembridge models fetch t5-base" in err
+
+
+# The page
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "sam-audio.md"
+
+
+def test_the_pages_commands_and_codes_exist(run):
+    page = PAGE.read_text(encoding="utf-8")
+    for command in ("fetch", "import", "list", "remove"):
+        (line,) = re.findall(rf"^stembridge models {command} .*\[.*$", page, re.MULTILINE)
+        _, out, _ = run("models", command, "--help")
+        for option in re.findall(r"--[a-z-]+", line):
+            assert option in out
+    for code in re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE):
+        assert code in CODES
+
+
+def test_the_pages_memory_is_what_the_sizes_give():
+    from engine.model.config import RELEASED
+    from engine.model.network import empty_network, parts_of, place
+
+    page = PAGE.read_text(encoding="utf-8")
+    t5, vision = 109.63e6, 317.15e6  # not among our modules; as the reference has them
+
+    def n_bytes(parts):
+        return sum(t.numel() * t.element_size() for m in parts.values() for t in [*m.parameters(), *m.buffers()])
+
+    for size, sizes in RELEASED.items():
+        network = empty_network(sizes)
+        parts = parts_of(network)
+        n_parameters = sum(p.numel() for module in parts.values() for p in module.parameters()) + t5
+        whole = n_bytes(parts)
+        place(network, device="meta", precision="fp16")
+        half = n_bytes(parts) + 4 * t5
+        in_memory = f"| {size} | {n_parameters / 1e9:.2f} G | {(whole + 4 * t5) / 1e9:.1f} GB | {half / 1e9:.1f} GB |"
+        assert in_memory in page, in_memory
+        assert re.search(rf"\| {size} \| [\d.]+ GB \| {(whole + 4 * vision) / 1e9:.1f} GB \|", page)
+
+
+def test_the_pages_downloads_and_evaluations_are_the_codes():
+    from engine.model.releases import RELEASES
+    from engine.sampling import MAX_NFE, QUALITY_NFE
+
+    page = PAGE.read_text(encoding="utf-8")
+    for name, release in RELEASES.items():
+        if release.n_bytes is not None:
+            assert f"| {name.removeprefix('sam-audio-')} | {release.n_bytes / 1e9:.1f} GB |" in page
+    for quality, nfe in QUALITY_NFE.items():
+        assert f"`{quality}` {nfe}" in page
+    assert f"from 1 to {MAX_NFE}" in page
