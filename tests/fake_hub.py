@@ -28,6 +28,8 @@ class Hub:
     granted: set[str] = field(default_factory=lambda: {TOKEN})
     break_after: list[int] = field(default_factory=list)
     """Bytes after which each coming GET of a large file breaks off; then they run through."""
+    fail: list[int] = field(default_factory=list)
+    """Statuses of the coming GETs of a large file."""
     flip: bool = False
     """Send one wrong byte in large files."""
     answer: int | None = None
@@ -85,6 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
         parts = self.path.strip("/").split("/")
         if parts[0] == "cdn":
             hub.leaked |= "Authorization" in self.headers
+            if body and hub.fail:
+                return self._refuse(hub.fail.pop(0))
             return self._send(hub.repos["/".join(parts[1:-1])][parts[-1]], "", body=body)
         at = parts.index("resolve")
         repo, name = "/".join(parts[:at]), parts[at + 2]

@@ -94,6 +94,22 @@ def test_a_connection_that_keeps_breaking_is_given_up_and_the_next_run_goes_on(h
     assert (tmp_path / "weights.bin").read_bytes() == BYTES
 
 
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_hub_that_is_busy_is_asked_again(hub, tmp_path, status):
+    hub.break_after, hub.fail = [300_000], [status] * 2
+    bring(tmp_path)
+    assert (tmp_path / "weights.bin").read_bytes() == BYTES
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, "fetch_failed"), (403, "access_denied"), (416, "fetch_failed")])
+def test_a_refusal_in_the_middle_is_not_asked_again(hub, tmp_path, status, code):
+    hub.fail = [status] * 9
+    with pytest.raises(StembridgeError) as caught:
+        bring(tmp_path)
+    assert code_of(caught) == code
+    assert len(hub.fail) == 8
+
+
 def test_a_stop_keeps_what_is_here(hub, tmp_path):
     def stop(name, n):
         if n >= 500_000:
