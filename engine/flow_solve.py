@@ -16,7 +16,7 @@ from engine.model.anchors import frame_tokens
 from engine.multidiffusion import STRIDE_S, WINDOW_S, WindowVelocity, cover, joint_velocity
 from engine.runtime import Ask, Step
 from engine.sampling import SamplingPlan, noise, plan_sampling, solve
-from engine.scoring import EXCERPT_S, Candidate, best, score
+from engine.scoring import EXCERPT_S, SCORERS, Candidate, Scorers, best, score
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +148,9 @@ def encode_stream(stages: FlowRuntime, mono: Iterable[Samples]) -> Iterator[Late
         yield stages.encode(held)[left // hop :]
 
 
-def solve_asks(stages: FlowRuntime, heard: Heard, asks: Sequence[Ask], step: Step) -> list[Solved]:
+def solve_asks(
+    stages: FlowRuntime, heard: Heard, asks: Sequence[Ask], step: Step, scorers: Scorers = SCORERS
+) -> list[Solved]:
     """Solve several asks of one mixture and one schedule in one batch, each with all its candidates."""
     rows = [replace(ask, seed=ask.seed + i) for ask in asks for i in range(ask.candidates)]
     schedule = plan_sampling(asks[0].quality, asks[0].nfe)
@@ -158,7 +160,8 @@ def solve_asks(stages: FlowRuntime, heard: Heard, asks: Sequence[Ask], step: Ste
     for ask in asks:
         mine = range(at, at + ask.candidates)
         at += ask.candidates
-        scores = [score(_excerpt(stages, followed[i][0], heard), ask) for i in mine] if ask.candidates > 1 else []
+        judged = mine if ask.candidates > 1 else ()
+        scores = [score(_excerpt(stages, followed[i][0], heard), ask, scorers) for i in judged]
         kept = mine[best(scores) if scores else 0]
         state, window = followed[kept]
         window_s = window * stages.hop / stages.sample_rate if window < usual else None

@@ -39,6 +39,8 @@ class Candidate:
 
 
 Scorer = Callable[[Candidate, Ask], float | None]
+Scorers = Mapping[str, tuple[float, Scorer]]
+"""Name → (weight, scorer)."""
 
 
 def mixture_consistency(candidate: Candidate, ask: Ask) -> float | None:
@@ -78,16 +80,16 @@ def not_clipped(candidate: Candidate, ask: Ask) -> float | None:
     return float(np.clip(1 - 100 * clipped, 0, 1))
 
 
-SCORERS: Final[Mapping[str, tuple[float, Scorer]]] = {
+SCORERS: Final[Scorers] = {
     "mixture_consistency": (1.0, mixture_consistency),
     "span_agreement": (1.0, span_agreement),
     "not_silent": (0.5, not_silent),
     "not_clipped": (0.5, not_clipped),
 }
-"""Name → (weight, scorer). The weights are ours and were not tuned on any model."""
+"""Those that need no weights. The numbers are ours and were not tuned on any model."""
 
 
-def score(candidate: Candidate, ask: Ask, scorers: Mapping[str, tuple[float, Scorer]] = SCORERS) -> dict[str, float]:
+def score(candidate: Candidate, ask: Ask, scorers: Scorers = SCORERS) -> dict[str, float]:
     """Every scorer's answer, and `total`: their weighted mean."""
     answers = {name: answer for name, (_, scorer) in scorers.items() if (answer := scorer(candidate, ask)) is not None}
     weight = sum(scorers[name][0] for name in answers)
