@@ -6,7 +6,11 @@ the ratio of their powers, as its authors do (Hennequin et al., JOSS 5(50), 2020
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -22,9 +26,24 @@ from engine.stereo import Mask
 from engine.stft import Analysis, Grid
 from engine.windows import Window, cut, join
 
-OVERLAP_FRAMES: Final = 64
 KNOWS: Final = "vocals (singing, speech, rap, choir) and accompaniment (instrumental, karaoke)"
+MAX_WORKERS: Final = 4
+"""Windows computed at a time; each takes about 100 MB."""
 _TINY: Final = np.float32(1e-10)
+
+
+@dataclass(frozen=True)
+class _Recommended:
+    """How a network is best run; the figures behind it stand in its PROVENANCE.md."""
+
+    overlap_frames: int
+    """Shared by neighbouring windows, whose masks are crossfaded."""
+    level_rms: float
+    """Root mean square over channels and bins to which each frame is brought."""
+    level_frames: int
+    """The moving average that tells a frame's level."""
+    level_floor_rms: float
+    """What is quieter is not raised further."""
 
 
 class MaskModel:
@@ -45,7 +64,11 @@ class MaskModel:
         self._n_bins: int = facts["n_bins"]
         self._multiple: int = facts["frames_multiple"]
         self._window: int = facts["frames_window"]
-        self._graph = OnnxGraph(bundle.path("masks.onnx"))
+        self._run = _Recommended(**{key: facts["recommended"][key] for key in _Recommended.__annotations__})
+        # One window a thread: on 2 cores a quarter quicker than both cores on one window.
+        cores = os.cpu_count() or 1
+        self._workers = min(cores, MAX_WORKERS)
+        self._graph = OnnxGraph(bundle.path("masks.onnx"), threads=cores // self._workers)
 
     @property
     def runtime(self) -> str:
@@ -63,14 +86,26 @@ class MaskModel:
     def estimate(
         self, mixture: Iterable[Samples], channels: int, n_samples: int, plan: Plan, step: Step
     ) -> Iterator[Mask]:
-        windows = cut(self.card.grid.n_frames(n_samples), self._window, OVERLAP_FRAMES)
+        windows = cut(self.card.grid.n_frames(n_samples), self._window, self._run.overlap_frames)
         magnitudes = _magnitudes(mixture, self.card.grid, channels, self._n_bins, windows)
 
         def answers() -> Iterator[tuple[Window, Mask]]:
-            for window, magnitude in zip(windows, magnitudes, strict=True):
-                vocals = self._vocals(magnitude)
-                yield window, vocals if plan.answered_as == "vocals" else 1 - vocals
-                step(window.end / windows[-1].end)
+            pool = ThreadPoolExecutor(self._workers, "stembridge-mask")
+            ahead: deque[tuple[Window, Future[Mask]]] = deque()
+            try:
+                for window, magnitude in zip(windows, magnitudes, strict=True):
+                    ahead.append((window, pool.submit(self._vocals, magnitude)))
+                    if len(ahead) > self._workers:
+                        yield done(*ahead.popleft())
+                while ahead:
+                    yield done(*ahead.popleft())
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+        def done(window: Window, future: Future[Mask]) -> tuple[Window, Mask]:
+            vocals = future.result()
+            step(window.end / windows[-1].end)
+            return window, vocals if plan.answered_as == "vocals" else 1 - vocals
 
         for mask in join(answers()):
             yield _extend(mask, self.card.grid.n_bins)
@@ -88,10 +123,10 @@ class MaskModel:
         """`(channel, frame, bin)` magnitudes in, the vocals' mask of the same shape out."""
         channels, n_frames, _ = magnitude.shape
         # The network hears stereo: channels go in pairs, a last odd one beside itself.
-        padded = np.pad(magnitude, ((0, 0), (0, -n_frames % self._multiple), (0, 0)))
+        padded = _mirror(magnitude, -n_frames % self._multiple)
         if channels % 2:
             padded = np.concatenate([padded, padded[-1:]])
-        pairs = padded.reshape(-1, 2, *padded.shape[1:])
+        pairs = _levelled(padded.reshape(-1, 2, *padded.shape[1:]), self._run)
         vocals, rest = self._graph.run({"magnitude": pairs}, ["vocals", "accompaniment"])
         np.square(vocals, out=vocals)
         np.square(rest, out=rest)
@@ -118,6 +153,26 @@ def unsupported_prompt(name: str, prompt: str) -> StembridgeError:
         f"The model {name} cannot separate {prompt!r}; it knows {KNOWS}.",
         "Any other prompt needs an open-vocabulary model: stembridge models fetch facebook/sam-audio-small",
     )
+
+
+def _mirror(magnitude: npt.NDArray[np.float32], n: int) -> npt.NDArray[np.float32]:
+    """`n` more frames at the end, mirrored: to the network silence would be an event."""
+    return np.pad(magnitude, ((0, 0), (0, n), (0, 0)), mode="symmetric")
+
+
+def _levelled(pairs: npt.NDArray[np.float32], run: _Recommended) -> npt.NDArray[np.float32]:
+    """`(pair, channel, frame, bin)` magnitudes with each frame brought to the level the network separates best at.
+
+    The network is level-dependent, its masks are not: what is quiet is separated as well as what is loud.
+    """
+    power = np.square(pairs).mean(axis=(1, 3))
+    sums = np.concatenate([np.zeros((len(power), 1)), np.cumsum(power, axis=1, dtype=np.float64)], axis=1)
+    frame, half = np.arange(power.shape[1]), run.level_frames // 2
+    low, high = np.maximum(frame - half, 0), np.minimum(frame + half + 1, power.shape[1])
+    level = np.sqrt((sums[:, high] - sums[:, low]) / (high - low))
+    gain = (run.level_rms / np.maximum(level, run.level_floor_rms)).astype(np.float32)
+    levelled: npt.NDArray[np.float32] = pairs * gain[:, None, :, None]
+    return levelled
 
 
 def _magnitudes(

@@ -95,6 +95,15 @@ def test_it_separates_a_real_voice(shelf: Shelf, tmp_path: Path) -> None:
     assert np.abs(stem(karaoke.target) - stem(done.residual)).max() < 1e-5
 
 
+@pytest.mark.parametrize("gain_db", [-30, 12])
+def test_the_level_of_the_recording_does_not_matter(shelf: Shelf, tmp_path: Path, gain_db: int) -> None:
+    gain = 10 ** (gain_db / 20)
+    mixture = stem(DEMO / "mixture.flac")
+    soundfile.write(tmp_path / "other.wav", gain * mixture.T, 44_100, subtype="FLOAT")
+    asis, other = (stem(run(shelf, p, tmp_path).target) for p in (DEMO / "mixture.flac", tmp_path / "other.wav"))
+    assert 10 * np.log10(np.sum(asis**2) / np.sum((other / gain - asis) ** 2)) > 30
+
+
 def test_a_long_file_has_no_seams(shelf: Shelf, tmp_path: Path) -> None:
     # The same second at different places of the windows: the stem must not depend on where a joint falls.
     mixture = np.tile(stem(DEMO / "mixture.flac"), 4)
