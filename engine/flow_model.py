@@ -12,23 +12,28 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from engine import clap
 from engine.audio import Samples
 from engine.bundle import Bundle
 from engine.errors import StembridgeError
 from engine.flow_solve import FlowRuntime, Heard, Solved, cuts, hear, solve_asks
 from engine.runtime import Ask, ModelCard, Plan, Step
 from engine.sampling import plan_sampling
+from engine.scoring import SCORERS, Scorers
 from engine.stereo import Mask
 from engine.stft import Analysis, Grid
 
 KNOWS: Final = "any sound that a lowercase noun or verb phrase names, and spans"
 CACHE_BYTES: Final = 256 << 20
 """Of each: what was heard, and what was solved."""
+CLAP_WEIGHT: Final = 2.0
+"""Beside those of `engine.scoring`; not tuned."""
 _N_FFT: Final = 2_048
 _HOP: Final = 512
 _TINY: Final = np.float32(1e-10)
@@ -39,7 +44,9 @@ _ENCODE, _SOLVE = 0.1, 0.7
 class FlowModel:
     """A bundle of kind `flow`, opened. See `engine.runtime.Model` for the contract of each method."""
 
-    def __init__(self, bundle: Bundle, runtime: FlowRuntime) -> None:
+    def __init__(self, bundle: Bundle, runtime: FlowRuntime, *, note: str = "") -> None:
+        """`note`: what every manifest should say of how it was opened; may be empty."""
+        self._note = note
         self._stages: FlowRuntime | None = runtime
         self.runtime = runtime.name
         self.card = ModelCard(
@@ -52,6 +59,8 @@ class FlowModel:
             knows=KNOWS,
             grid=Grid(runtime.sample_rate, _N_FFT, _HOP),
         )
+        self._clap_folder = bundle.folder.parent / "clap"
+        self._clap: clap.ClapScorer | None = None
         self._heard: OrderedDict[str, Heard] = OrderedDict()
         self._solved: OrderedDict[Ask, Solved] = OrderedDict()
 
@@ -66,7 +75,8 @@ class FlowModel:
         except ValueError as e:
             raise StembridgeError("unsupported_option", f"The sampler refuses: {e}.", "Use nfe 1 to 256.") from e
         steps = f"{schedule.method}, {len(schedule.grid) - 1} steps"
-        return Plan(ask, ask.prompt, cuts(self._open(), ask.prompt), schedule.nfe, steps)
+        note = f"{cuts(self._open(), ask.prompt)} {self._note}".strip()
+        return Plan(ask, ask.prompt, note, schedule.nfe, steps)
 
     def estimate(
         self, mixture: Iterable[Samples], channels: int, n_samples: int, plan: Plan, step: Step
@@ -127,14 +137,28 @@ class FlowModel:
             batches.setdefault((ask.quality, ask.nfe), []).append(ask)
         for i, batch in enumerate(batches.values()):
             begin, width = share + (1 - share) * i / len(batches), (1 - share) / len(batches)
-            solved = solve_asks(stages, heard, batch, lambda f, at=begin, of=width: step(at + of * f))  # type: ignore[misc]
+            scorers = self._scorers() if any(ask.candidates > 1 for ask in batch) else SCORERS
+            share_of = partial(_share, step, begin, width)
+            solved = solve_asks(stages, heard, batch, share_of, scorers)
             self._solved.update(zip(batch, solved, strict=True))
         _trim(self._solved, [kept.state.nbytes for kept in self._solved.values()], keep=len(asks))
+
+    def _scorers(self) -> Scorers:
+        """Those that need no weights, and CLAP where the user has put it beside the models."""
+        if not clap.installed(self._clap_folder):
+            return SCORERS
+        if self._clap is None:
+            self._clap = clap.ClapScorer(self._clap_folder)
+        return {**SCORERS, "clap": (CLAP_WEIGHT, self._clap)}
 
     def _open(self) -> FlowRuntime:
         if self._stages is None:
             raise StembridgeError("model_missing", f"The model {self.card.name} was unloaded.", "Ask again.")
         return self._stages
+
+
+def _share(step: Step, begin: float, width: float, fraction: float) -> None:
+    step(begin + width * fraction)
 
 
 def _trim(kept: OrderedDict[Any, Any], sizes: Sequence[int], keep: int = 1) -> None:

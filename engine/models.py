@@ -12,12 +12,11 @@ import platformdirs
 
 from engine.bundle import MANIFEST, Bundle, read_bundle
 from engine.errors import StembridgeError
-from engine.flow_model import FlowModel
+from engine.flow_open import open_flow
 from engine.intent import read_intent
 from engine.mask_model import MaskModel, no_waveform, unsupported_prompt
 from engine.request import SeparationRequest
 from engine.runtime import Model
-from engine.runtimes.torch_runtime import TorchFlow
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +123,7 @@ def _open(bundle: Bundle) -> Model:
         case "mask":
             return MaskModel(bundle)
         case "flow":
-            return FlowModel(bundle, TorchFlow(bundle, text_folder()))
+            return open_flow(bundle, text_folder())
     raise StembridgeError(
         "model_corrupt",
         f"The model {bundle.name} is of the kind {bundle.kind!r}; this version runs mask and flow.",

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli import console
+from bridge.cli import console, models_export
 from bridge.cli.demo import demo
 from bridge.cli.doctor import doctor
 from bridge.cli.extract import extract
@@ -17,6 +17,7 @@ from bridge.cli.jobs import cancel, jobs, submit
 from bridge.cli.models import models
 from bridge.cli.presets import presets
 from bridge.cli.serve import serve
+from bridge.cli.session import session
 from engine.errors import ExitCode, StembridgeError, internal
 
 app = typer.Typer(
@@ -27,9 +28,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (extract, serve, demo, submit, jobs, cancel, install, doctor):
+for command in (extract, serve, session, demo, submit, jobs, cancel, install, doctor):
     app.command()(command)
 app.add_typer(presets)
+models_export.add_to(models)
 app.add_typer(models)
 
 

@@ -69,10 +69,15 @@ class OnnxGraph:
         """The provider that really runs the graph."""
         return str(self._session.get_providers()[0])
 
-    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
-        """The named outputs for the named inputs. Raises `StembridgeError`: `out_of_memory`, `internal`."""
+    @property
+    def is_half(self) -> frozenset[str]:
+        """The inputs that the graph wants as float16."""
+        return frozenset(each.name for each in self._session.get_inputs() if each.type == "tensor(float16)")
+
+    def run(self, inputs: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str] | None = None) -> list[Array]:
+        """The named outputs, or all, for the named inputs. Raises `StembridgeError`: `out_of_memory`."""
         try:
-            results: list[Array] = self._session.run(list(outputs), dict(inputs))
+            results: list[Array] = self._session.run(None if outputs is None else list(outputs), dict(inputs))
         except Exception as e:
             if "alloc" in str(e).lower():
                 raise StembridgeError(

@@ -1,0 +1,143 @@
+"""What `stembridge models export` and `verify` run: `python -m export build|verify NAME …`.
+
+A process of its own, because an exporter's libraries are large and the bridge knows none of them. It says what it does
+on stderr, prints its result on stdout, and ends with the exit status of `engine.errors`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import sys
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+from engine import models
+from engine.artefact import MANIFEST, PRECISIONS, folder_of, read_artefact
+from engine.bundle import Bundle
+from engine.errors import ExitCode, StembridgeError, internal
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    building = commands.add_parser("build")
+    building.add_argument("--to", choices=["onnx"], default="onnx")
+    building.add_argument("--precision", choices=PRECISIONS, default="fp32")
+    building.add_argument("--opset", type=int)
+    verifying = commands.add_parser("verify")
+    for each in (building, verifying):
+        each.add_argument("name")
+        each.add_argument("--json", action="store_true")
+    given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        bundle = models.find(given.name)
+        return _build(bundle, given) if given.command == "build" else _verify(bundle, given)
+    except StembridgeError as e:
+        return _refused(e)
+    except ImportError as e:
+        return _refused(
+            StembridgeError(
+                "runtime_missing",
+                f"Exporting needs {e.name}, which is not installed.",
+                "Install it with: pip install 'stembridge[torch,export,cpu]'",
+            )
+        )
+    except KeyboardInterrupt:
+        _note("stembridge: stopped; nothing was left behind.")
+        return int(ExitCode.CANCELLED)
+    except Exception as e:
+        logging.getLogger("stembridge").exception("unexpected")
+        return _refused(internal(e))
+
+
+def _build(bundle: Bundle, given: argparse.Namespace) -> int:
+    from export.build import build
+    from export.to_onnx import OPSET
+
+    artefact, report = build(
+        bundle, models.text_folder(), given.precision, opset=given.opset or OPSET, told=lambda what: _note(f"  {what}")
+    )
+    n_bytes = sum(file["bytes"] for stage in artefact.stages.values() for file in stage.files.values())
+    if given.json:
+        _write(json.dumps({"folder": str(artefact.folder), "bytes": n_bytes, "verified": artefact.verified}))
+        return int(ExitCode.DONE)
+    if report is None:
+        _note("It was exported before, and nothing has changed since.")
+    _table(artefact.verified or {})
+    _write(f"{artefact.folder}  {n_bytes / 1e6:.1f} MB")
+    return int(ExitCode.DONE)
+
+
+def _verify(bundle: Bundle, given: argparse.Namespace) -> int:
+    from export.build import verify_in_place
+    from export.verify import refuse
+
+    found = [folder for p in PRECISIONS if ((folder := folder_of(bundle, "onnx", p)) / MANIFEST).exists()]
+    if not found:
+        raise StembridgeError(
+            "model_missing",
+            f"{bundle.name} has no export.",
+            f"Make one: stembridge models export {bundle.name} --to onnx",
+        )
+    failed: StembridgeError | None = None
+    reports: dict[str, Any] = {}
+    for folder in found:
+        _note(f"  comparing {folder.name} with the model")
+        artefact = read_artefact(folder)
+        report = verify_in_place(bundle, artefact, models.text_folder())
+        reports[folder.name] = report.to_dict()
+        if not given.json:
+            _write(folder.name)
+            _table(report.to_dict())
+        try:
+            refuse(report, bundle.name, artefact.precision)
+        except StembridgeError as e:
+            failed = e
+    if given.json:
+        _write(json.dumps(reports))
+    if failed is not None:
+        raise failed
+    return int(ExitCode.DONE)
+
+
+def _table(verified: Mapping[str, Any]) -> None:
+    _write(f"{'':<18}{'max error':>12}{'SNR dB':>10}{'cosine':>12}")
+    for check in verified.get("checks", []):
+        snr = "exact" if check["snr_db"] is None else f"{check['snr_db']:.1f}"
+        error = "none" if check["max_error"] is None else f"{check['max_error']:.1e}"
+        mark = "" if check["holds"] else "  too much"
+        _write(f"{check['what']:<18}{error:>12}{snr:>10}{check['cosine']:>12.7f}{mark}")
+    if verified.get("few_step_error_db") is not None:
+        better = "used" if verified["below_few_step_error"] else "not used unless it is asked for"
+        _write(f"{verified['nfe']} evaluations against 32: {verified['few_step_error_db']:.1f} dB; {better}")
+
+
+def _refused(error: StembridgeError) -> int:
+    _note(f"stembridge: {error.text} [{error.code}]")
+    if error.remedy:
+        _note(f"  {error.remedy}")
+    return int(error.exit_code)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
