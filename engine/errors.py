@@ -47,6 +47,8 @@ CODES: Final[dict[str, tuple[ExitCode, str]]] = {
     "unknown_preset": (_BAD, "There is no preset of that name."),
     "bad_preset": (_BAD, "A preset or vocabulary file is wrong."),
     "unknown_model": (_BAD, "There is no model of that name."),
+    "bad_session": (_BAD, "The session file is damaged, or is not what its name says."),
+    "nothing_to_do": (_BAD, "Nothing in the session can be rendered as it was asked."),
     # the machine or model is not ready
     "queue_full": (_NOT_READY, "Too many jobs are waiting."),
     "output_not_writable": (_NOT_READY, "The output folder cannot be written."),
@@ -70,6 +72,7 @@ CODES: Final[dict[str, tuple[ExitCode, str]]] = {
     "daw_not_found": (_NOT_READY, "The DAW's folder is not on this machine."),
     # neither
     "interrupted": (_FAILED, "The engine was stopped while it worked on the job."),
+    "partly_done": (_FAILED, "Some stems of a batch could not be made."),
     "cancelled": (ExitCode.CANCELLED, "The job was cancelled."),
     "internal": (_FAILED, "A defect in Stembridge itself."),
 }

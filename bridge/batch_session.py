@@ -1,0 +1,87 @@
+"""The session that a batch leaves: a new file beside the old one, with the stems on tracks of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from bridge.batch import BatchPlan
+from bridge.batch_run import STATE, Outcome
+from bridge.sessions.model import NewClip, NewTrack
+from bridge.sessions.reading import WRITERS
+from engine.stems import file_errors
+
+ADDED: Final = "stems"
+_WRITTEN: Final = "written.json"
+
+
+def new_tracks(plan: BatchPlan, outcomes: Sequence[Outcome]) -> tuple[NewTrack, ...]:
+    """For each track and prompt a track of targets and, muted where there is one, a track of what is left."""
+    made: dict[tuple[int, str, str], list[NewClip]] = {}
+    for outcome in outcomes:
+        result, job = outcome.result, outcome.job
+        if result is None:
+            continue
+        clip = plan.session.tracks[job.track].clips[job.clip]
+        length_s = result.samples / result.sample_rate
+        for kind, path in (("", result.target), ("no ", result.residual)):
+            if path is not None:
+                placed = NewClip(clip, path, length_s, result.sample_rate, result.channels, result.samples)
+                made.setdefault((job.track, job.request.prompt or "example", kind), []).append(placed)
+    return tuple(
+        NewTrack(
+            f"{plan.session.tracks[track].name} · {kind}{prompt}",
+            plan.session.tracks[track],
+            tuple(clips),
+            muted=bool(kind) and (track, prompt, "") in made,
+        )
+        for (track, prompt, kind), clips in made.items()
+    )
+
+
+def write_new_session(plan: BatchPlan, outcomes: Sequence[Outcome], out_dir: Path) -> Path | None:
+    """Writes `<session> stems` beside the session, and answers its path; None where there is nothing to write or the
+    format cannot be written. A file that an earlier run wrote and nobody changed is replaced; others are left alone.
+
+    Raises `StembridgeError`: `output_not_writable`, `disk_full`, and as the session's reader.
+    """
+    writer = WRITERS.get(plan.session.format)
+    tracks = new_tracks(plan, outcomes)
+    if writer is None or not tracks:
+        return None
+    old = plan.session.path.absolute()
+    record = out_dir / STATE / _WRITTEN
+    with file_errors(old.parent):
+        path = _free(old, record)
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        try:
+            writer(plan.session, tracks, part)
+            digest = _digest(part)
+            record.write_text(json.dumps({"path": str(path), "sha256": digest}), encoding="utf-8")
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    return path
+
+
+def _free(old: Path, record: Path) -> Path:
+    try:
+        mine = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        mine = {}
+    n = 1
+    while True:
+        path = old.with_name(f"{old.stem} {ADDED}{'' if n == 1 else f' {n}'}{old.suffix}")
+        if not path.exists() or (mine.get("path") == str(path) and mine.get("sha256") == _digest(path)):
+            return path
+        n += 1
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

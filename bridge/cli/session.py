@@ -1,0 +1,157 @@
+"""`stembridge session`: the stems of a whole session, resumable."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bridge.cli import asking, console
+from engine.errors import StembridgeError
+
+if TYPE_CHECKING:
+    from bridge.batch import BatchPlan, Options, PlannedJob
+    from engine.jobs.job import JobEvent
+
+
+def session(
+    file: Annotated[Path, typer.Argument(help="A DAW's session file, or a folder of audio files.")],
+    out: Annotated[Path, typer.Option(help="The folder for the stems; run again, it goes on there.", file_okay=False)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and render nothing.")] = False,
+    track: Annotated[list[str] | None, typer.Option(help="Only this track. Repeats.")] = None,
+    prompt: Annotated[list[str] | None, typer.Option(help="For every track, instead of its name. Repeats.")] = None,
+    preset: Annotated[list[str] | None, typer.Option(help="A preset for every track. Repeats.")] = None,
+    keep: asking.Keep = None,
+    model: asking.ModelName = None,
+    quality: asking.Quality = None,
+    nfe: asking.Nfe = None,
+    seed: asking.Seed = None,
+    candidates: asking.Candidates = None,
+    output: asking.Output = None,
+    jobs: Annotated[int, typer.Option(help="Jobs at once; each takes the memory of a model.", min=1, max=16)] = 1,
+    new_session: Annotated[bool, typer.Option(help="Write a session with the stems beside the old one.")] = True,
+    as_json: asking.AsJson = False,
+) -> None:
+    """Render stems of a whole session: each track's name is the prompt. The same command goes on after a stop."""
+    from bridge import batch, batch_report, batch_run, batch_session
+    from bridge.sessions.reading import read_session
+
+    began_s = time.monotonic()
+    out_dir = out.expanduser().absolute()
+    fields = asking.given(keep=keep, model=model, quality=quality, nfe=nfe, seed=seed, output=output)
+    options = _options(track, prompt, preset, fields | asking.given(candidates=candidates))
+    read = read_session(file.expanduser())
+    plan = batch.plan_batch(read, options, out_dir, batch_run.media_folder(out_dir))
+    measured = batch_run.measured_speed(out_dir)
+    if not as_json:
+        console.write_table(batch_report.COLUMNS, batch_report.rows(plan), wide=5)
+        console.note(batch_report.summary(plan, measured, jobs))
+    repeated = {"track": track, "prompt": prompt, "preset": preset, "jobs": None if jobs == 1 else jobs}
+    retry = _command(file, out, repeated | fields | asking.given(candidates=candidates))
+    if dry_run:
+        if as_json:
+            console.write_json(batch_report.plan_json(plan, measured, jobs))
+        batch_report.require_all_done(plan, (), retry)
+        return
+    _require_work(plan)
+    plan.require_room(out_dir)
+    with console.stoppable() as stopped, _progress(plan, as_json) as on_event:
+        outcomes = batch_run.run_batch(plan, out_dir, n_lanes=jobs, on_event=on_event, stopped=stopped)
+    written = batch_session.write_new_session(plan, outcomes, out_dir) if new_session else None
+    report = batch_report.report_json(plan, outcomes, written, time.monotonic() - began_s, retry)
+    batch_run.write_whole(out_dir / batch_report.REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    if as_json:
+        console.write_json(report)
+    else:
+        for outcome in outcomes:
+            if outcome.error is not None:
+                console.note(f"failed: {outcome.job.request.name}: {outcome.error[1]} [{outcome.error[0]}]")
+        console.write_line(f"{'stems':<8} {report['done']} of {len(outcomes)} in {out_dir}")
+        if written is not None:
+            console.write_line(f"{'session':<8} {written}")
+    batch_run.raise_if_stopped(outcomes, retry)
+    batch_report.require_all_done(plan, outcomes, retry)
+
+
+def _options(
+    tracks: list[str] | None, prompts: list[str] | None, presets: list[str] | None, fields: dict[str, Any]
+) -> Options:
+    """Prompts and presets side by side; a single prompt is what the presets are used with."""
+    from bridge.batch import Options, Wanted
+
+    wanted = [Wanted(prompt, preset) for preset in presets or (None,) for prompt in prompts or (None,)]
+    return Options(tuple(dict.fromkeys(wanted)), fields, tuple(tracks or ()))
+
+
+def _command(file: Path, out: Path, options: dict[str, Any]) -> str:
+    """What to type to go on."""
+    words = ["stembridge", "session", str(file), "--out", str(out)]
+    for name, value in options.items():
+        for each in value if isinstance(value, list) else [value]:
+            if each is not None:
+                words += [f"--{name}", str(each)]
+    return shlex.join(words)
+
+
+def _require_work(plan: BatchPlan) -> None:
+    if plan.jobs:
+        return
+    what = f"{len(plan.skipped)} tracks or clips were left out" if plan.skipped else "The session holds no audio clips"
+    raise StembridgeError(
+        "nothing_to_do",
+        f"Nothing can be rendered from {plan.session.name}: {what}.",
+        "See the reasons with --dry-run; name a --prompt, or a --preset that has one.",
+    )
+
+
+@contextmanager
+def _progress(plan: BatchPlan, quiet: bool) -> Iterator[Callable[[PlannedJob, JobEvent], None]]:
+    """Two bars on a terminal, the whole and the job that runs; elsewhere a line a job, where JSON is not wanted."""
+    n_done = 0
+    total_s = max(plan.audio_s, 1e-9)
+
+    def count(event: JobEvent) -> bool:
+        nonlocal n_done
+        n_done += event.job.state.final
+        return event.job.state.final
+
+    if not sys.stderr.isatty():
+
+        def tell(job: PlannedJob, event: JobEvent) -> None:
+            if count(event) and not quiet:
+                console.note(f"{event.kind} {n_done}: {job.request.name}")
+
+        yield tell
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    bars = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=40),
+        TaskProgressColumn(),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bars:
+        whole, running = bars.add_task("all", total=total_s), bars.add_task("", total=1.0)
+        finished_s = 0.0
+
+        def show(job: PlannedJob, event: JobEvent) -> None:
+            nonlocal finished_s
+            if count(event):
+                finished_s += job.length_s
+            fraction = event.job.progress.fraction if event.job.progress and not event.job.state.final else 0.0
+            bars.update(whole, completed=finished_s + fraction * job.length_s)
+            if event.kind == "progress":
+                bars.update(running, description=str(job.request.name)[:40], completed=fraction)
+
+        yield show

@@ -1,0 +1,351 @@
+"""Batches: the plan from names, presets and regions; the run, stopped, killed and resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from mixtures import make_mixture
+from rpp_material import item, project, track
+
+from bridge.__main__ import main
+from bridge.batch import BatchPlan, Options, Wanted, plan_batch
+from bridge.batch_run import Outcome, key_of, media_folder, raise_if_stopped, run_batch
+from bridge.sessions.model import Clip, Marker, Media, Session, Track
+from bridge.sessions.reading import read_session
+from engine.errors import Cancelled, StembridgeError
+from engine.request import Separation, Span
+
+DEADLINE_S = 120.0
+
+
+@pytest.fixture
+def take(tmp_path: Path) -> Media:
+    path = tmp_path / "media" / "take.wav"
+    path.parent.mkdir()
+    soundfile.write(path, make_mixture(44_100 * 4), 44_100, subtype="PCM_16")
+    return Media("take.wav", path)
+
+
+def session_of(*tracks: Track, markers: tuple[Marker, ...] = ()) -> Session:
+    return Session(Path("song.rpp"), "rpp", "song", tracks, markers)
+
+
+def plan_of(session: Session, out: Path, *wanted: Wanted, **options: object) -> BatchPlan:
+    fields = options.pop("fields", {})
+    tracks = options.pop("tracks", ())
+    return plan_batch(session, Options(wanted or (Wanted(),), fields, tracks), out, media_folder(out))
+
+
+def test_a_name_is_the_prompt_and_the_clip_is_the_item(take: Media, tmp_path: Path) -> None:
+    clip = Clip("c", 10.0, 2.0, (take,), source_start_s=0.5)
+    plan = plan_of(session_of(Track("03_LeadVox_DI (take 2)", (clip,)), Track("Audio 3", (clip,))), tmp_path / "out")
+    (job,) = plan.jobs
+    request = job.request
+    assert (request.prompt, request.start_s, request.item_start_s, request.item_end_s) == ("lead vocals", 0.5, 0.5, 2.5)
+    assert (request.end_s, request.position_s, request.spans) == (None, 10.0, ())
+    assert (job.length_s, job.n_bytes) == (2.0, 2 * 2 * 88_200 * 4)
+    assert [(skip.code, skip.track, skip.problem) for skip in plan.skipped] == [("no_prompt", "Audio 3", False)]
+
+
+def test_regions_named_after_the_prompt_are_spans(take: Media, tmp_path: Path) -> None:
+    clip = Clip("c", 10.0, 2.0, (take,), source_start_s=0.5)
+    markers = (
+        Marker("Vocals", 9.0, 10.5),
+        Marker("Vox", 11.75, 14.0),
+        Marker("no vocals", 11.0, 11.25),
+        Marker("-", 10.75, 11.0),
+        Marker("- drums", 10.0, 11.0),
+        Marker("vocals", 20.0, 30.0),
+        Marker("vocals", 10.0),
+        Marker("verse", 10.0, 12.0),
+    )
+    plan = plan_of(session_of(Track("vocals", (clip,)), markers=markers), tmp_path / "out")
+    assert plan.jobs[0].request.spans == (
+        Span("+", 0.5, 1.0),
+        Span("+", 2.25, 2.5),
+        Span("-", 1.5, 1.75),
+        Span("-", 1.25, 1.5),
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "problem"),
+    [
+        ({"obstacle": "stretched"}, "stretched", True),
+        ({"obstacle": "midi"}, "midi", False),
+        ({"obstacle": "bad_time", "position_s": float("nan")}, "bad_time", True),
+        ({"muted": True}, "muted", False),
+        ({"media": (Media("gone.wav", None),)}, "file_not_found", True),
+        ({"media": (Media("x", Path(__file__)),)}, "not_audio", True),
+        ({"source_start_s": 100.0}, "bad_region", True),
+    ],
+)
+def test_what_cannot_be_rendered_is_left_out_with_the_reason(
+    take: Media, tmp_path: Path, change: dict, code: str, problem: bool
+) -> None:
+    clips = (replace(Clip("bad", 0.0, 1.0, (take,)), **change), Clip("good", 0.0, 1.0, (take,)))
+    plan = plan_of(session_of(Track("vocals", clips)), tmp_path / "out")
+    assert [job.clip for job in plan.jobs] == [1]
+    assert [(skip.clip, skip.code, skip.problem) for skip in plan.skipped] == [("bad", code, problem)]
+
+
+def test_what_the_model_does_not_know_is_left_out(take: Media, tmp_path: Path) -> None:
+    plan = plan_of(session_of(Track("Kik In", (Clip("c", 0.0, 1.0, (take,)),))), tmp_path / "out")
+    assert [(skip.code, skip.problem) for skip in plan.skipped] == [("unsupported_prompt", False)]
+
+
+def test_one_channel_of_two_is_not_taken_for_both(take: Media, tmp_path: Path) -> None:
+    one, both = replace(take, channel=1), (replace(take, channel=0), replace(take, channel=1))
+    clips = (Clip("one", 0.0, 1.0, (one,)), Clip("both", 0.0, 1.0, both))
+    plan = plan_of(session_of(Track("vocals", clips)), tmp_path / "out")
+    assert [(job.clip, len(job.request.source)) for job in plan.jobs] == [(1, 1)]
+    assert [skip.code for skip in plan.skipped] == ["unsupported_option"]
+
+
+def test_presets_and_prompts_multiply_and_names_stay_apart(take: Media, tmp_path: Path) -> None:
+    tracks = [Track("Audio 3", (Clip("a", 0.0, 1.0, (take,)), Clip("b", 2.0, 1.0, (take,)))), Track("audio 3", ())]
+    tracks.append(Track("AUDIO 3", (Clip("c", 0.0, 1.0, (take,)),)))
+    plan = plan_of(session_of(*tracks), tmp_path / "out", Wanted(preset="remove-vocals"), Wanted("speech"))
+    names = [str(job.request.name).casefold() for job in plan.jobs]
+    assert len(plan.jobs) == len(set(names)) == 6
+    assert {job.request.keep for job in plan.jobs} == {"residual", "both"}
+    assert all(not job.request.spans for job in plan.jobs)
+    assert len({key_of(job.request) for job in plan.jobs}) == 6
+
+
+def test_tracks_are_chosen_by_name_and_muted_ones_only_so(take: Media, tmp_path: Path) -> None:
+    clip = Clip("c", 0.0, 1.0, (take,))
+    session = session_of(Track("vocals", (clip,), muted=True), Track("speech", (clip,)))
+    assert [job.track for job in plan_of(session, tmp_path).jobs] == [1]
+    assert [job.track for job in plan_of(session, tmp_path, tracks=("VOCALS",)).jobs] == [0]
+    with pytest.raises(StembridgeError, match="no track 'bass'"):
+        plan_of(session, tmp_path, tracks=("bass",))
+    with pytest.raises(StembridgeError, match="no preset 'remove-vocal'"):
+        plan_of(session, tmp_path, Wanted(preset="remove-vocal"))
+
+
+def test_a_disk_without_room_is_said_before_anything_is_rendered(take: Media, tmp_path: Path) -> None:
+    plan = plan_of(session_of(Track("vocals", (Clip("c", 0.0, 1.0, (take,)),))), tmp_path / "out")
+    big = replace(plan, jobs=(replace(plan.jobs[0], n_bytes=10**18),))
+    with pytest.raises(StembridgeError) as caught:
+        big.require_room(tmp_path / "not" / "there")
+    assert caught.value.code == "disk_full"
+
+
+# The run, with a stand-in for the engine
+
+
+def fake_render(request, shelf, on_progress, cancelled, waiting):
+    if cancelled():
+        raise Cancelled
+    if request.prompt == "speech":
+        raise StembridgeError("out_of_memory", "Too much.")
+    target, manifest = request.out_dir / f"{request.name}.target.wav", request.out_dir / f"{request.name}.json"
+    target.write_text(request.prompt)
+    manifest.write_text(json.dumps({"request": request.to_dict()}))
+    return Separation(target, None, manifest, 44_100, 2, 44_100, -200.0, "fake", "none", 1, 0, 0.5)
+
+
+def four(take: Media, out: Path) -> BatchPlan:
+    clip = Clip("c", 0.0, 1.0, (take,))
+    return plan_of(session_of(*(Track(name, (clip,)) for name in ("vocals", "speech", "choir", "singing"))), out)
+
+
+@pytest.mark.parametrize("n_lanes", [1, 3])
+def test_a_failure_leaves_the_others_and_is_tried_again(take: Media, tmp_path: Path, n_lanes: int) -> None:
+    out = tmp_path / "out"
+    outcomes = run_batch(four(take, out), out, n_lanes=n_lanes, render=fake_render)
+    assert [(o.result is not None, o.error and o.error[0]) for o in outcomes] == [
+        (True, None),
+        (False, "out_of_memory"),
+        (True, None),
+        (True, None),
+    ]
+    assert sorted(p.name for p in out.iterdir() if p.suffix == ".wav") == [
+        "choir.choir.target.wav",
+        "singing.singing.target.wav",
+        "vocals.vocals.target.wav",
+    ]
+    manifest = json.loads((out / "vocals.vocals.json").read_text())
+    assert manifest["request"]["out_dir"] == str(out)
+    tried = []
+
+    def again(request, *rest):
+        tried.append(request.prompt)
+        return fake_render(replace(request, prompt="vocals"), *rest)
+
+    second = run_batch(four(take, out), out, n_lanes=n_lanes, render=again)
+    assert tried == ["speech"]
+    assert [o.earlier for o in second] == [True, False, True, True]
+    assert not list((out / ".stembridge" / "work").iterdir())
+
+
+def test_a_stop_says_how_to_go_on(take: Media, tmp_path: Path) -> None:
+    out, begun = tmp_path / "out", []
+
+    def slow(request, shelf, on_progress, cancelled, waiting):
+        begun.append(request.prompt)
+        if len(begun) > 1:
+            deadline_s = time.monotonic() + DEADLINE_S
+            while not cancelled():
+                assert time.monotonic() < deadline_s
+                time.sleep(0.01)
+        return fake_render(request, shelf, on_progress, cancelled, waiting)
+
+    outcomes = run_batch(four(take, out), out, render=slow, stopped=lambda: len(begun) > 1)
+    assert [o.result is not None for o in outcomes] == [True, False, False, False]
+    with pytest.raises(Cancelled, match="1 of 4 are done.* from there: stembridge session x"):
+        raise_if_stopped(outcomes, "stembridge session x")
+    assert all(
+        o.result for o in run_batch(four(take, out), out, render=fake_render) if o.job.request.prompt != "speech"
+    )
+
+
+def test_files_of_others_are_left_alone(take: Media, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "vocals.vocals.target.wav").write_text("mine")
+    outcomes = run_batch(four(take, out), out, render=fake_render)
+    assert (out / "vocals.vocals.target.wav").read_text() == "mine"
+    assert outcomes[0].result.target == out / "vocals.vocals 2.target.wav"
+
+
+def test_a_deleted_stem_is_rendered_again(take: Media, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first: list[Outcome] = run_batch(four(take, out), out, render=fake_render)
+    first[2].result.target.unlink()
+    second = run_batch(four(take, out), out, render=fake_render)
+    assert [o.earlier for o in second] == [True, False, False, True]
+    assert second[2].result.target.exists()
+
+
+# The command, with the embedded model
+
+
+@pytest.fixture
+def song(tmp_path: Path) -> Path:
+    folder = tmp_path / "song"
+    folder.mkdir()
+    items = []
+    for n in range(6):
+        soundfile.write(folder / f"{n}.wav", make_mixture(30_000, seed=n), 44_100, subtype="PCM_16")
+        items.append(item(n, 0.5, f"{n}.wav", soffs=0.125))
+    path = folder / "Song.rpp"
+    path.write_text(project(track("Lead Vox", *items[:4]), track("Choir", *items[4:], item(0, 1, "gone.wav"))))
+    return path
+
+
+def run(*arguments: object) -> int:
+    return main([*map(str, arguments)])
+
+
+def test_the_command_plans_renders_and_writes_a_session(song: Path, tmp_path: Path, capsys) -> None:
+    out, digest = tmp_path / "out", hashlib.sha256(song.read_bytes()).hexdigest()
+    assert run("session", song, "--out", out, "--dry-run", "--json") == 1
+    planned = json.loads(capsys.readouterr().out)
+    assert not out.exists()
+    assert (planned["clips"], len(planned["jobs"]), planned["skipped"][0]["code"]) == (7, 6, "file_not_found")
+    assert run("session", song, "--out", out, "--json") == 1
+    told = capsys.readouterr()
+    report = json.loads(told.out)
+    assert (report["done"], report["failed"], report["not_reached"]) == (6, 0, 0)
+    assert "1 clip could not be used" in told.err
+    assert f"stembridge session {song} --out {out}" in told.err
+    assert json.loads((out / "stembridge-session.json").read_text()) == report
+    assert hashlib.sha256(song.read_bytes()).hexdigest() == digest
+    again = read_session(Path(report["new_session"]))
+    assert again.path == song.with_name("Song stems.rpp")
+    assert [t.name for t in again.tracks[2:]] == [
+        "Lead Vox · lead vocals",
+        "Lead Vox · no lead vocals",
+        "Choir · choir",
+        "Choir · no choir",
+    ]
+    assert [t.muted for t in again.tracks[2:]] == [False, True, False, True]
+    for before, stems in zip(again.tracks[:2], (again.tracks[2], again.tracks[4]), strict=True):
+        places = [(clip.position_s, clip.length_s) for clip in before.clips if clip.media[0].path]
+        assert [(clip.position_s, clip.length_s) for clip in stems.clips] == places
+    # the same command again does nothing, and replaces its own session only
+    assert run("session", song, "--out", out, "--json") == 1
+    assert all(job["earlier"] for job in json.loads(capsys.readouterr().out)["jobs"])
+    assert sorted(p.name for p in song.parent.glob("*.rpp")) == ["Song stems.rpp", "Song.rpp"]
+
+
+def test_the_same_bytes_as_extract(song: Path, tmp_path: Path, capsys) -> None:
+    assert run("session", song, "--out", tmp_path / "out", "--track", "Lead Vox", "--no-new-session", "--json") == 0
+    job = json.loads(capsys.readouterr().out)["jobs"][0]
+    arguments = ("--prompt", "lead vocals", "--region", "0.125:0.625", "--context", "0", "--name", "one", "--json")
+    assert run("extract", song.parent / "0.wav", "--out", tmp_path / "single", *arguments) == 0
+    single = json.loads(capsys.readouterr().out)
+    for stem in ("target", "residual"):
+        batched, alone = (soundfile.read(each[stem], dtype="float32")[0] for each in (job, single))
+        assert np.array_equal(batched, alone)
+
+
+def test_nothing_to_do_says_so(tmp_path: Path, capsys) -> None:
+    (tmp_path / "empty").mkdir()
+    assert run("session", tmp_path / "empty", "--out", tmp_path / "out") == 2
+    assert "nothing_to_do" in capsys.readouterr().err
+
+
+def test_killed_at_random_moments_it_goes_on(song: Path, tmp_path: Path, capsys) -> None:
+    """Every stem once, whole, nulling; and no job runs again once it has finished."""
+    out, log = tmp_path / "out", tmp_path / "runs.log"
+    code = (
+        "import sys; from bridge import batch_run as b; from bridge.__main__ import main; real = b._Publisher\n"
+        "def note(how):\n"
+        "    def wrapped(self, key, *rest):\n"
+        f"        made = getattr(real, how)(self, key, *rest); open({str(log)!r}, 'a').write(how + ' ' + key + '\\n')\n"
+        "        return made\n"
+        "    return wrapped\n"
+        "b._Publisher = type('P', (real,), {'open': note('open'), 'finish': note('finish')})\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = ["session", str(song), "--out", str(out), "--no-new-session"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    moment = random.Random(6)
+    n_killed = 0
+    deadline_s = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline_s:
+        before = log.read_text().count("open") if log.exists() else 0
+        process = subprocess.Popen([sys.executable, "-c", code, *arguments], env=env, stderr=subprocess.DEVNULL)
+        while n_killed < 5 and process.poll() is None and time.monotonic() < deadline_s:
+            if log.exists() and log.read_text().count("open") > before:
+                time.sleep(moment.uniform(0, 0.15))  # any moment is right: this is when the power goes
+                process.kill()
+                break
+            time.sleep(0.002)
+        if process.wait(DEADLINE_S) != -9:
+            break
+        n_killed += 1
+    assert process.returncode == 1  # one clip has no file
+    assert n_killed >= 3
+    events = [tuple(line.split()) for line in log.read_text().splitlines()]
+    finished: set[str] = set()
+    for how, key in events:
+        assert key not in finished
+        if how == "finish":
+            finished.add(key)
+    assert len(finished) == 6
+    report = json.loads((out / "stembridge-session.json").read_text())
+    assert report["done"] == 6
+    names = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+    assert len(names) == 6 * 3 + 1
+    for job in report["jobs"]:
+        source, rate_hz = soundfile.read(job["sources"][0], dtype="float32", start=round(0.125 * 44_100), frames=22_050)
+        target, residual = (soundfile.read(job[stem], dtype="float32")[0] for stem in ("target", "residual"))
+        assert target.shape == source.shape
+        assert rate_hz == job["sample_rate"]
+        assert np.abs(target.astype(float) + residual - source).max() <= 1e-6
+    assert not list((out / ".stembridge" / "work").iterdir())
