@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import platformdirs
 
-from bridge import install
+from bridge import install, reaper
 from bridge.codec import decode_answer, encode
 from bridge.paths import default_out_root
 from bridge.protocol import DEFAULT_PORT, Pong
@@ -142,6 +142,12 @@ def _daws() -> Iterator[Finding]:
             yield Finding(what, "note", f"the scripts are not in {folder}", "stembridge install ardour")
         else:
             yield Finding(what, "ok", f"scripts of version {version} in {folder}")
+    for folder in reaper.resource_dirs():
+        version = reaper.installed_version(folder)
+        if version is None:
+            yield Finding("REAPER", "note", f"the scripts are not in {folder}", "stembridge install reaper")
+        else:
+            yield Finding("REAPER", "ok", f"scripts of version {version} in {folder}")
 
 
 def _pictures() -> Finding:

@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 
 KNOWN = ("vocals", "lead vocals", "drums")
-NAMELESS = ("Audio 7", "Track 1")
+NAMELESS = ("Audio 7", "Track 1", "Track 2")
 
 
 def mixture_of(fields: dict[str, Any]) -> tuple[np.ndarray, int]:
