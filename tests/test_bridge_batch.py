@@ -205,7 +205,7 @@ def test_a_stop_says_how_to_go_on(take: Media, tmp_path: Path) -> None:
 
     outcomes = run_batch(four(take, out), out, render=slow, stopped=lambda: len(begun) > 1)
     assert [o.result is not None for o in outcomes] == [True, False, False, False]
-    with pytest.raises(Cancelled, match="1 of 4 are done.* from there: stembridge session x"):
+    with pytest.raises(Cancelled, match=r"1 of 4 are done.* from there: stembridge session x"):
         raise_if_stopped(outcomes, "stembridge session x")
     assert all(
         o.result for o in run_batch(four(take, out), out, render=fake_render) if o.job.request.prompt != "speech"

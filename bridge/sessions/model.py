@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 Format = Literal["folder", "rpp", "dawproject", "ardour"]
-Obstacle = Literal["", "midi", "stretched", "reversed", "looped", "nested", "no_media", "one_channel", "bad_time"]
+Obstacle = Literal[
+    "", "midi", "stretched", "reversed", "looped", "nested", "no_media", "one_channel", "ramped", "bad_time"
+]
 
 OBSTACLES: Final[dict[Obstacle, str]] = {
     "": "",
@@ -19,6 +21,7 @@ OBSTACLES: Final[dict[Obstacle, str]] = {
     "nested": "It is another project or clip inside a clip that cannot be laid out; bounce it in the DAW first.",
     "no_media": "It names no audio file.",
     "one_channel": "It uses some channels of a file only; bounce it in the DAW first.",
+    "ramped": "Its place is counted in beats through a tempo ramp; bounce it in the DAW first.",
     "bad_time": "Its position, length or offset is no time (negative, infinite or not a number).",
 }
 """Why a clip cannot be rendered as it stands → what is said of it."""

@@ -6,14 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from bridge.sessions.ardour import read_ardour
+from bridge.sessions.ardour_write import write_ardour
 from bridge.sessions.folder import read_folder
 from bridge.sessions.model import NewTrack, Session
 from bridge.sessions.rpp import read_rpp, write_rpp
 from engine.errors import StembridgeError
 
-READERS: Final[dict[str, Callable[[Path], Session]]] = {".rpp": read_rpp, ".rpp-bak": read_rpp}
+READERS: Final[dict[str, Callable[[Path], Session]]] = {
+    ".rpp": read_rpp,
+    ".rpp-bak": read_rpp,
+    ".ardour": read_ardour,
+}
 """Suffix → reader; a folder is read by `read_folder`."""
-WRITERS: Final[dict[str, Callable[[Session, tuple[NewTrack, ...], Path], None]]] = {"rpp": write_rpp}
+WRITERS: Final[dict[str, Callable[[Session, tuple[NewTrack, ...], Path], None]]] = {
+    "rpp": write_rpp,
+    "ardour": write_ardour,
+}
 """Format → writer, for the formats that can be written."""
 
 
