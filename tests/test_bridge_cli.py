@@ -18,7 +18,7 @@ from engine import models
 from engine.errors import CODES, ExitCode, StembridgeError
 from engine.request import Progress
 
-COMMANDS = ("extract", "serve", "demo", "submit", "jobs", "cancel", "presets", "models", "install", "doctor")
+COMMANDS = ("extract", "serve", "demo", "submit", "jobs", "cancel", "watch", "presets", "models", "install", "doctor")
 
 
 def stembridge(*arguments, **options):

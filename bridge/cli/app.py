@@ -18,6 +18,7 @@ from bridge.cli.models import models
 from bridge.cli.presets import presets
 from bridge.cli.serve import serve
 from bridge.cli.session import session
+from bridge.cli.watch import watch
 from engine.errors import ExitCode, StembridgeError, internal
 
 app = typer.Typer(
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (extract, serve, session, demo, submit, jobs, cancel, install, doctor):
+for command in (extract, serve, session, demo, submit, jobs, cancel, watch, install, doctor):
     app.command()(command)
 app.add_typer(presets)
 models_export.add_to(models)

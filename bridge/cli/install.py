@@ -13,7 +13,7 @@ from bridge.cli import console
 from bridge.install import PlannedFile
 from engine.errors import StembridgeError
 
-DAWS: Final = ("ardour", "reaper")
+DAWS: Final = ("ardour", "reaper", "watch")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def install(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Take the scripts away again.")] = False,
 ) -> None:
-    """Put the scripts where the DAW finds them. Close the DAW first."""
+    """Put the scripts where the DAW finds them (close it first), or make a folder for `stembridge watch`."""
     from bridge.install import default_mailbox
 
     if daw.lower() not in DAWS:
@@ -88,6 +88,19 @@ def _target(daw: str) -> Target:
                 "Start the engine with `stembridge serve`, then REAPER. In REAPER: Actions > Show action list >",
                 "New action > Load ReaScript, choose Scripts/Stembridge/stembridge_setup.lua, and run it once.",
             ),
+        )
+    if daw == "watch":
+        from bridge import watch_install
+
+        return Target(
+            "The watch folder",
+            watch_install.folders,
+            watch_install.plan,
+            watch_install.install,
+            watch_install.uninstall,
+            lambda folder: {},
+            "Name a folder with --path.",
+            ("Start `stembridge watch FOLDER`, and drop bounces named “name - prompt.wav” in its In.",),
         )
     from bridge import install as ardour
 
