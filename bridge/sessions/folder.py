@@ -79,7 +79,7 @@ def read_midi(path: Path) -> tuple[TempoMap, tuple[Marker, ...]]:
         for tick, m in events
         if m.type in ("marker", "cue_marker")
     ]
-    return tempo, _regions(marks)
+    return tempo, regions(marks)
 
 
 def _events(score: Any) -> list[tuple[int, Any]]:
@@ -101,7 +101,8 @@ def _text(text: str) -> str:
         return text.strip()
 
 
-def _regions(marks: list[tuple[str, float]]) -> tuple[Marker, ...]:
+def regions(marks: list[tuple[str, float]]) -> tuple[Marker, ...]:
+    """Points of (name, second) paired where a name is `end`, `stop`, `end …`, or the one before it again."""
     markers: list[Marker] = []
     for name, at_s in marks:
         first = name.casefold().split(" ")[0]

@@ -121,6 +121,16 @@ class TempoMap:
             at_s += _span_s(this, after, after.beat - this.beat)
         raise AssertionError("a tempo map without an end")
 
+    def beat(self, at_s: float) -> float:
+        """The reverse of `seconds`."""
+        points = self.points or (TempoPoint(0.0, 120.0),)
+        for this, after in zip(points, (*points[1:], None), strict=True):
+            span_s = math.inf if after is None else _span_s(this, after, after.beat - this.beat)
+            if after is None or at_s < span_s:
+                return this.beat + _span_beats(this, after, at_s)
+            at_s -= span_s
+        raise AssertionError("a tempo map without an end")
+
 
 def _span_s(this: TempoPoint, after: TempoPoint | None, beats: float) -> float:
     """Seconds of `beats` from a point on. With bpm(b) = bpm0 + k b they are the integral of 60 / bpm(b)."""
@@ -128,6 +138,14 @@ def _span_s(this: TempoPoint, after: TempoPoint | None, beats: float) -> float:
         return 60.0 * beats / this.bpm
     k = (after.bpm - this.bpm) / (after.beat - this.beat)
     return 60.0 / k * math.log1p(k * beats / this.bpm)
+
+
+def _span_beats(this: TempoPoint, after: TempoPoint | None, time_s: float) -> float:
+    """The reverse of `_span_s`."""
+    if not this.ramp or after is None or after.bpm == this.bpm or after.beat <= this.beat or time_s < 0:
+        return time_s * this.bpm / 60.0
+    k = (after.bpm - this.bpm) / (after.beat - this.beat)
+    return math.expm1(k * time_s / 60.0) * this.bpm / k
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import Final
 
 from bridge.sessions.ardour import read_ardour
 from bridge.sessions.ardour_write import write_ardour
+from bridge.sessions.dawproject import read_dawproject
+from bridge.sessions.dawproject_write import write_dawproject
 from bridge.sessions.folder import read_folder
 from bridge.sessions.model import NewTrack, Session
 from bridge.sessions.rpp import read_rpp, write_rpp
@@ -17,11 +19,13 @@ READERS: Final[dict[str, Callable[[Path], Session]]] = {
     ".rpp": read_rpp,
     ".rpp-bak": read_rpp,
     ".ardour": read_ardour,
+    ".dawproject": read_dawproject,
 }
 """Suffix → reader; a folder is read by `read_folder`."""
 WRITERS: Final[dict[str, Callable[[Session, tuple[NewTrack, ...], Path], None]]] = {
     "rpp": write_rpp,
     "ardour": write_ardour,
+    "dawproject": write_dawproject,
 }
 """Format → writer, for the formats that can be written."""
 
