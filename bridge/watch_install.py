@@ -21,8 +21,8 @@ Bounce a track or a part of it into “In”. Name the file after what you want 
     vocals.wav
     My Song - lead vocals.wav      (the part after the last “ - ” counts)
 
-The stems come to “Out”: what you asked for (.target.wav), the rest (.residual.wav) and a .json that says how they were made.
-They carry the bounce's time stamp, so “spot to original time” puts them back where they were.
+The stems come to “Out”: what you asked for (.target.wav), the rest (.residual.wav) and a .json that says how they were
+made. They carry the bounce's time stamp, so “spot to original time” puts them back where they were.
 If something is wrong, a text in “Out” says what and what to do.
 """
 
