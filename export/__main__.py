@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     building = commands.add_parser("build")
-    building.add_argument("--to", choices=["onnx"], default="onnx")
+    building.add_argument("--to", choices=["onnx", "tensorrt"], default="onnx")
     building.add_argument("--precision", choices=PRECISIONS, default="fp32")
     building.add_argument("--opset", type=int)
     verifying = commands.add_parser("verify")
@@ -60,6 +60,8 @@ def _build(bundle: Bundle, given: argparse.Namespace) -> int:
     from export.build import build
     from export.to_onnx import OPSET
 
+    if given.to == "tensorrt":
+        return _plans(bundle, given)
     artefact, report = build(
         bundle, models.text_folder(), given.precision, opset=given.opset or OPSET, told=lambda what: _note(f"  {what}")
     )
@@ -71,6 +73,21 @@ def _build(bundle: Bundle, given: argparse.Namespace) -> int:
         _note("It was exported before, and nothing has changed since.")
     _table(artefact.verified or {})
     _write(f"{artefact.folder}  {n_bytes / 1e6:.1f} MB")
+    return int(ExitCode.DONE)
+
+
+def _plans(bundle: Bundle, given: argparse.Namespace) -> int:
+    from export.plans import build_plans
+
+    artefact = build_plans(bundle, models.text_folder(), given.precision, told=lambda what: _note(f"  {what}"))
+    files = {name: file["bytes"] for stage in artefact.stages.values() for name, file in stage.files.items()}
+    if given.json:
+        _write(json.dumps({"folder": str(artefact.folder), "bytes": sum(files.values()), "files": files}))
+        return int(ExitCode.DONE)
+    for name, n_bytes in files.items():
+        _write(f"{n_bytes / 1e6:10.1f} MB  {name}")
+    _write(str(artefact.folder))
+    _note("The plans were built, not run: they are compared with the model, and used, on a machine with a GPU.")
     return int(ExitCode.DONE)
 
 

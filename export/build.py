@@ -48,9 +48,7 @@ def build(
     out = plan.folder
     if _is_there(plan):
         return read_artefact(out), None
-    with _beside(
-        out, sum(p.numel() * p.element_size() for m in parts.modules.values() for p in m.parameters())
-    ) as part:
+    with beside(out, sum(p.numel() * p.element_size() for m in parts.modules.values() for p in m.parameters())) as part:
         made = {}
         lowered: Parts | None = None
         for stage in STAGES:
@@ -68,13 +66,13 @@ def build(
                 if own == "fp16" and lowered is None:
                     lowered = load_parts(bundle, text_folder, "fp16")
                 files = _write(parts, stage, part, opset, lowered if own == "fp16" else None)
-            made[stage.name] = StageFiles(key, own, _said(part, files))
+            made[stage.name] = StageFiles(key, own, said(part, files))
         artefact = replace(plan, folder=part, stages=made)
         told("comparing it with the model")
         report = verify(parts, bundle, artefact, text_folder)
         refuse(report, bundle.name, precision)
         write_manifest(replace(artefact, verified=report.to_dict()))
-        _put_in_place(part, out)
+        put_in_place(part, out)
     return read_artefact(out), report
 
 
@@ -180,12 +178,12 @@ def _quantized(whole: list[Path], part: Path) -> list[Path]:
     return files
 
 
-def _said(part: Path, files: list[Path]) -> dict[str, Mapping[str, Any]]:
+def said(part: Path, files: list[Path]) -> dict[str, Mapping[str, Any]]:
     return {file.name: {"sha256": file_sha256(part / file.name), "bytes": file.stat().st_size} for file in files}
 
 
 @contextmanager
-def _beside(out: Path, n_bytes: int) -> Iterator[Path]:
+def beside(out: Path, n_bytes: int) -> Iterator[Path]:
     """A folder beside `out` for as long as the block runs; leftovers of builds that were killed are removed."""
     part = out.with_name(f"{out.name}.part-{os.getpid()}")
     for left in out.parent.glob(f"{out.name}.part-*"):
@@ -205,7 +203,7 @@ def _beside(out: Path, n_bytes: int) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _put_in_place(part: Path, out: Path) -> None:
+def put_in_place(part: Path, out: Path) -> None:
     old = out.with_name(f"{out.name}.part-old")
     if out.exists():
         out.rename(old)

@@ -82,6 +82,23 @@ def axes(sizes: Sizes) -> dict[str, Axis]:
     }
 
 
+def own_lengths(sizes: Sizes) -> dict[str, int]:
+    """Every axis that is the model's own."""
+    dit = sizes.dit
+    return {
+        "hop": sizes.codec.hop,
+        "channel": dit.n_channels,
+        "state": dit.n_state,
+        "dim": dit.dim,
+        "text_dim": dit.text_dim,
+        "layer": dit.n_layers,
+        "head": dit.n_heads,
+        "head_dim": dit.head_dim,
+        "two": 2,
+        "six": 6,
+    }
+
+
 class Encode(nn.Module):
     """`waveform` `(batch, frame, hop)`: whole frames by construction."""
 

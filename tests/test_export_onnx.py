@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mixtures import make_mixture
-from toy_bundle import NAME, write_models
+from toy_bundle import NAME, exported_models
 
 if not os.environ.get("CI"):
     for library in ("torch", "transformers", "onnxscript"):
@@ -46,13 +46,7 @@ TEXT = "t5-base"
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder whose model has all three exports. Tests that damage something take a copy."""
-    folder = write_models(tmp_path_factory.mktemp("exported") / "models")
-    for precision in ("fp32", "fp16", "int8"):
-        artefact, report = building.build(read_bundle(folder / NAME), folder / TEXT, precision)
-        assert report is not None
-        assert artefact.folder == folder / NAME / f"onnx-{precision}"
-    return folder
+    return exported_models(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +247,7 @@ def test_an_export_that_cannot_be_trusted_is_left_for_torch_and_the_manifest_say
             said = "cannot be read"
         case "not a graph":
             graph.write_bytes(b"no graph")
-            rewritten = building._said(artefact.folder, [graph])
+            rewritten = building.said(artefact.folder, [graph])
             stage = replace(artefact.stages["velocity"], files=rewritten)
             write_manifest(replace(artefact, stages={**artefact.stages, "velocity": stage}))
             said = "onnxruntime cannot open"

@@ -3,13 +3,32 @@ text encoder beside it, as a models folder."""
 
 from __future__ import annotations
 
+import functools
 import json
-from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from sam_folder import write_text_encoder
 
 NAME = "toy"
+
+
+def exported_models(factory: pytest.TempPathFactory) -> Path:
+    """A models folder whose model has all three ONNX exports, made once for all tests: take a copy to change it."""
+    return _exported(factory.getbasetemp())
+
+
+@functools.cache
+def _exported(base: Path) -> Path:
+    from engine.bundle import read_bundle
+    from export.build import build
+
+    folder = write_models(base / "exported" / "models")
+    for precision in ("fp32", "fp16", "int8"):
+        artefact, report = build(read_bundle(folder / NAME), folder / "t5-base", precision)
+        assert report is not None
+        assert artefact.folder == folder / NAME / f"onnx-{precision}"
+    return folder
 
 
 def write_models(folder: Path) -> Path:
@@ -37,7 +56,7 @@ def write_models(folder: Path) -> Path:
     bundle = folder / NAME
     bundle.mkdir(parents=True)
     files = {}
-    for name, module in parts_of(replace(network)).items():
+    for name, module in parts_of(network).items():
         tensors = module.state_dict()
         shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
         written = write_tensors(bundle / f"{name}.safetensors", shapes, tensors.items())

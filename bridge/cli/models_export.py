@@ -18,6 +18,7 @@ class Target(StrEnum):
     """What a model can be exported to."""
 
     ONNX = "onnx"
+    TENSORRT = "tensorrt"
 
 
 class Precision(StrEnum):

@@ -1,0 +1,84 @@
+"""A model's TensorRT plans from beginning to end: its ONNX graphs, then one plan a stage, in place together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import platformdirs
+
+from engine.artefact import Artefact, StageFiles, folder_of, read_artefact, write_manifest
+from engine.bundle import Bundle
+from engine.errors import StembridgeError
+from engine.model.config import Sizes
+from export.build import beside, build, put_in_place, said
+from export.stages import STAGES, ExportPrecision, axes, own_lengths
+from export.to_tensorrt import Library, build_plan, find_library, plan_key, profiles_of
+
+
+def build_plans(
+    bundle: Bundle, text_folder: Path, precision: ExportPrecision, *, told: Callable[[str], None] = lambda what: None
+) -> Artefact:
+    """Build every stage's plan into `tensorrt-<precision>/` of the model's folder; what is there and whole is kept.
+
+    The plans are not verified here: that needs the GPU they run on, and until then nothing uses them.
+    Raises `StembridgeError`: `unsupported_option` for int8, `runtime_missing` without TensorRT, `export_failed` naming
+    the stage, and as `export.build.build` does.
+    """
+    if precision == "int8":
+        raise StembridgeError(
+            "unsupported_option", "TensorRT plans are not built in int8.", "Use --precision fp32 or fp16."
+        )
+    library = find_library()
+    graphs, _ = build(bundle, text_folder, precision, told=told)
+    sizes = Sizes.from_dict(bundle.facts["sizes"])
+    profiles = {stage.name: profiles_of(stage, own_lengths(sizes), axes(sizes)) for stage in STAGES}
+    target = _target(library)
+    keys = {name: plan_key(graphs.stages[name].key, library, profiles[name], target) for name in graphs.stages}
+    out = folder_of(bundle, "tensorrt", precision)
+    if _is_there(out, keys):
+        return read_artefact(out)
+    cache = Path(platformdirs.user_cache_dir("stembridge", appauthor=False)) / "tensorrt"
+    cache.mkdir(parents=True, exist_ok=True)
+    n_bytes = sum(file["bytes"] for stage in graphs.stages.values() for file in stage.files.values())
+    with beside(out, 3 * n_bytes) as part:
+        made = {}
+        for stage in STAGES:
+            told(f"{stage.name}: building its plan with {library.name} {library.version}")
+            plan = part / f"{stage.name}-{keys[stage.name][:16]}.plan"
+            # TensorRT-RTX times nothing when it builds: it chooses on the user's GPU.
+            timings = None if library.name == "tensorrt_rtx" else cache / f"{library.version}-{target}.timing"
+            plan.write_bytes(build_plan(library, stage.name, graphs.path(stage.name), profiles[stage.name], timings))
+            made[stage.name] = StageFiles(keys[stage.name], graphs.stages[stage.name].precision, said(part, [plan]))
+        libraries = {**graphs.libraries, library.name: library.version, "target": target}
+        write_manifest(
+            replace(graphs, folder=part, runtime=library.name, libraries=libraries, stages=made, verified=None)
+        )
+        put_in_place(part, out)
+    return read_artefact(out)
+
+
+def _target(library: Library) -> str:
+    """What plans are built for: any GPU that TensorRT-RTX knows, or the one here."""
+    if library.name == "tensorrt_rtx":
+        return "portable"
+    import torch
+
+    if not torch.cuda.is_available():
+        raise StembridgeError(
+            "runtime_missing",
+            "tensorrt builds for the GPU it runs on, and there is none here.",
+            "Build on the machine with the GPU, or install stembridge[rtx], which builds without one.",
+        )
+    return "sm_{}{}".format(*torch.cuda.get_device_capability())
+
+
+def _is_there(out: Path, keys: dict[str, str]) -> bool:
+    try:
+        found = read_artefact(out)
+        for stage in found.stages:
+            found.path(stage)
+    except StembridgeError:
+        return False
+    return {name: stage.key for name, stage in found.stages.items()} == keys

@@ -1,0 +1,161 @@
+"""TensorRT-RTX builds every stage ahead of time, without a GPU; what it cannot build is named with its stage.
+
+The library is NVIDIA's and is installed by the extra `rtx`; it is not part of this project.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import types
+from pathlib import Path
+
+import pytest
+from toy_bundle import NAME, exported_models
+
+if not os.environ.get("CI"):
+    for library in ("torch", "transformers", "onnxscript"):
+        pytest.importorskip(library, reason=f"{library} is not installed")
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed: pip install 'stembridge[rtx]'")
+
+import export.plans as plans
+from engine import StembridgeError
+from engine.artefact import read_artefact
+from engine.bundle import Bundle, read_bundle
+from engine.flow_open import open_flow
+from engine.model.config import RELEASED, Sizes
+from export.plans import build_plans
+from export.stages import STAGES, axes, own_lengths
+from export.to_tensorrt import Library, build_plan, find_library, plan_key, profiles_of
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tensorrt") / "models"
+    return Path(shutil.copytree(exported_models(tmp_path_factory), folder))
+
+
+@pytest.fixture(scope="module")
+def bundle(models: Path) -> Bundle:
+    return read_bundle(models / NAME)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_every_stage_is_built_and_nothing_twice(bundle: Bundle, models: Path, precision: str) -> None:
+    told: list[str] = []
+    artefact = build_plans(bundle, models / "t5-base", precision, told=told.append)
+    assert artefact.folder == bundle.folder / f"tensorrt-{precision}"
+    assert set(artefact.stages) == {stage.name for stage in STAGES}
+    for name, stage in artefact.stages.items():
+        plan = artefact.path(name)
+        assert plan.name == f"{name}-{stage.key[:16]}.plan"
+        assert plan.stat().st_size > 1000
+    assert artefact.verified is None
+    assert any("velocity: building its plan" in each for each in told)
+    told.clear()
+    assert build_plans(bundle, models / "t5-base", precision, told=told.append) == artefact
+    assert not any("building its plan" in each for each in told)
+    assert not list(bundle.folder.glob("*.part*"))
+
+
+def test_a_damaged_plan_is_built_again_and_plans_alone_are_never_used(bundle: Bundle, models: Path) -> None:
+    artefact = build_plans(bundle, models / "t5-base", "fp32")
+    artefact.path("clip").write_bytes(b"not what it was")
+    with pytest.raises(StembridgeError, match="is damaged"):
+        read_artefact(artefact.folder).path("clip")
+    assert build_plans(bundle, models / "t5-base", "fp32").path("clip").stat().st_size > 1000
+    assert not open_flow(bundle, models / "t5-base").runtime.startswith("tensorrt")
+
+
+def test_a_graph_that_cannot_be_parsed_is_named_with_its_stage(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, save
+
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "y")]
+    node = helper.make_node("NoSuchOperator", ["x"], ["y"], domain="nobody")
+    graph = helper.make_graph([node], "g", value[:1], value[1:])
+    save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid("nobody", 1)]),
+        tmp_path / "g.onnx",
+    )
+    with pytest.raises(StembridgeError, match=r"the stage decode.*NoSuchOperator") as caught:
+        build_plan(find_library(), "decode", tmp_path / "g.onnx", [])
+    assert caught.value.code == "export_failed"
+
+
+def test_a_build_that_fails_leaves_the_plans_that_were_there(
+    bundle: Bundle, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in build_plans(bundle, models / "t5-base", "fp32").folder.iterdir()}
+    monkeypatch.setattr(plans, "plan_key", lambda *_: "0" * 64)
+
+    def stop(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plans, "build_plan", stop)
+    with pytest.raises(KeyboardInterrupt):
+        build_plans(bundle, models / "t5-base", "fp32")
+    assert {path: path.read_bytes() for path in (bundle.folder / "tensorrt-fp32").iterdir()} == before
+    assert not list(bundle.folder.glob("*.part*"))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("known", [None, b"damaged"])
+def test_timings_are_kept_and_damaged_ones_count_as_none(bundle: Bundle, models: Path, known: bytes | None) -> None:
+    sizes = Sizes.from_dict(bundle.facts["sizes"])
+    (clip,) = (stage for stage in STAGES if stage.name == "clip")
+    graph = bundle.folder / "onnx-fp32" / "clip.onnx"
+    cache = models / "clip.timing"
+    cache.unlink(missing_ok=True)
+    if known is not None:
+        cache.write_bytes(known)
+    profiles = profiles_of(clip, own_lengths(sizes), axes(sizes))
+    assert build_plan(find_library(), "clip", graph, profiles, cache)
+    assert cache.read_bytes() not in (known, b"")
+
+
+def test_int8_is_refused(bundle: Bundle, models: Path) -> None:
+    with pytest.raises(StembridgeError, match="int8") as caught:
+        build_plans(bundle, models / "t5-base", "int8")
+    assert caught.value.code == "unsupported_option"
+
+
+@pytest.mark.parametrize("size", RELEASED)
+def test_profiles_cover_one_window_batches_and_songs(size: str) -> None:
+    sizes = RELEASED[size]
+    for stage in STAGES:
+        profiles = profiles_of(stage, own_lengths(sizes), axes(sizes))
+        assert 1 <= len(profiles) <= 3
+        for shapes in profiles:
+            for least, usual, greatest in shapes.values():
+                assert all(a <= b <= c for a, b, c in zip(least, usual, greatest, strict=True))
+    (velocity,) = (stage for stage in STAGES if stage.name == "velocity")
+    frames = [shapes["x"] for shapes in profiles_of(velocity, own_lengths(sizes), axes(sizes))]
+    assert [(low[1], high[1]) for low, _, high in frames] == [(1, 500), (1, 500), (501, 10_000)]
+
+
+def test_a_plans_name_changes_with_all_it_was_built_from() -> None:
+    one = Library("tensorrt", "11.4.0", None)
+    profile = [{"x": [(1,), (2,), (3,)]}]
+    keys = {
+        plan_key("a", one, profile, "sm_90"),
+        plan_key("b", one, profile, "sm_90"),
+        plan_key("a", Library("tensorrt", "11.4.1", None), profile, "sm_90"),
+        plan_key("a", Library("tensorrt_rtx", "11.4.0", None), profile, "sm_90"),
+        plan_key("a", one, [{"x": [(1,), (2,), (4,)]}], "sm_90"),
+        plan_key("a", one, profile, "sm_89"),
+    }
+    assert len(keys) == 6
+
+
+def test_an_old_or_absent_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def importing(name: str) -> types.SimpleNamespace:
+        if name == "tensorrt":
+            return types.SimpleNamespace(__version__="10.9.0.34")
+        raise ImportError("no such library")
+
+    monkeypatch.setattr("export.to_tensorrt.importlib.import_module", importing)
+    with pytest.raises(StembridgeError, match=r"10\.9\.0\.34, older than 10\.15.*no such library") as caught:
+        find_library()
+    assert caught.value.code == "runtime_missing"
