@@ -100,13 +100,21 @@ def plan_json(plan: BatchPlan, measured: float | None, n_lanes: int = 1) -> dict
 
 
 def report_json(
-    plan: BatchPlan, outcomes: Sequence[Outcome], new_session: Path | None, seconds: float, retry: str
+    plan: BatchPlan,
+    outcomes: Sequence[Outcome],
+    new_session: Path | StembridgeError | None,
+    not_placed: Sequence[Path],
+    seconds: float,
+    retry: str,
 ) -> dict[str, Any]:
-    """What was done, as plain JSON values; also written to `REPORT`."""
+    """What was done, as plain JSON values; also written to `REPORT`. `new_session`: its path, or why there is none."""
+    failed = new_session if isinstance(new_session, StembridgeError) else None
     return {
         "session": str(plan.session.path),
         "format": plan.session.format,
-        "new_session": None if new_session is None else str(new_session),
+        "new_session": str(new_session) if isinstance(new_session, Path) else None,
+        "new_session_error": None if failed is None else {"code": failed.code, "text": failed.text},
+        "not_placed": [str(path) for path in not_placed],
         "done": sum(outcome.result is not None for outcome in outcomes),
         "failed": sum(outcome.error is not None for outcome in outcomes),
         "not_reached": sum(outcome.result is None and outcome.error is None for outcome in outcomes),

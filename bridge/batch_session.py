@@ -14,6 +14,7 @@ from bridge.batch import BatchPlan
 from bridge.batch_run import STATE, Outcome
 from bridge.sessions.model import NewClip, NewTrack
 from bridge.sessions.reading import WRITERS
+from engine.errors import StembridgeError
 from engine.stems import file_errors
 
 ADDED: Final = "stems"
@@ -44,11 +45,29 @@ def new_tracks(plan: BatchPlan, outcomes: Sequence[Outcome]) -> tuple[NewTrack, 
     )
 
 
-def write_new_session(plan: BatchPlan, outcomes: Sequence[Outcome], out_dir: Path) -> Path | None:
+def stamp(path: Path) -> tuple[int, int]:
+    """What tells that a file was saved again. Raises `OSError`."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def not_placed(plan: BatchPlan, outcomes: Sequence[Outcome]) -> list[Path]:
+    """Stems that a new session cannot hold: Ardour plays embedded files at the session's rate, whatever theirs is."""
+    if plan.session.format != "ardour":
+        return []
+    made = [outcome.result for outcome in outcomes if outcome.result is not None]
+    foreign = [result for result in made if result.sample_rate != plan.session.rate_hz]
+    return [path for result in foreign for path in (result.target, result.residual) if path is not None]
+
+
+def write_new_session(
+    plan: BatchPlan, outcomes: Sequence[Outcome], out_dir: Path, read_as: tuple[int, int]
+) -> Path | None:
     """Writes `<session> stems` beside the session, and answers its path; None where there is nothing to write or the
     format cannot be written. A file that an earlier run wrote and nobody changed is replaced; others are left alone.
 
-    Raises `StembridgeError`: `output_not_writable`, `disk_full`, and as the session's reader.
+    `read_as` is the session's `stamp` when it was read: hours may lie between. Raises `StembridgeError`: `bad_session`
+    when it was saved since, `output_not_writable`, `disk_full`, and as the session's reader.
     """
     writer = WRITERS.get(plan.session.format)
     tracks = new_tracks(plan, outcomes)
@@ -57,6 +76,12 @@ def write_new_session(plan: BatchPlan, outcomes: Sequence[Outcome], out_dir: Pat
     old = plan.session.path.absolute()
     record = out_dir / STATE / _WRITTEN
     with file_errors(old.parent):
+        if stamp(old) != read_as:
+            raise StembridgeError(
+                "bad_session",
+                f"{old.name} was saved again while its stems were rendered, so no new session was made from it.",
+                "Run the same command again: what has not changed is not rendered again.",
+            )
         path = _free(old, record)
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         try:

@@ -282,6 +282,23 @@ def test_the_command_plans_renders_and_writes_a_session(song: Path, tmp_path: Pa
     assert sorted(p.name for p in song.parent.glob("*.rpp")) == ["Song stems.rpp", "Song.rpp"]
 
 
+def test_a_session_saved_meanwhile_is_not_added_to(song: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    from bridge import batch_run
+
+    def save(*arguments: object, **more: object) -> list[Outcome]:
+        made = run_batch(*arguments, **more)  # type: ignore[arg-type]
+        song.write_text(song.read_text().replace("Choir", "Choir 2"))
+        return made
+
+    monkeypatch.setattr(batch_run, "run_batch", save)
+    assert run("session", song, "--out", tmp_path / "out", "--track", "Lead Vox", "--json") == 2
+    told = capsys.readouterr()
+    report = json.loads(told.out)
+    assert (report["done"], report["new_session"], report["new_session_error"]["code"]) == (4, None, "bad_session")
+    assert "saved again" in told.err
+    assert [p.name for p in song.parent.glob("*.rpp")] == ["Song.rpp"]
+
+
 def test_the_same_bytes_as_extract(song: Path, tmp_path: Path, capsys) -> None:
     assert run("session", song, "--out", tmp_path / "out", "--track", "Lead Vox", "--no-new-session", "--json") == 0
     job = json.loads(capsys.readouterr().out)["jobs"][0]

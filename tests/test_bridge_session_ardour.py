@@ -141,6 +141,21 @@ def test_what_was_written_reads_as_the_same_model(tmp_path: Path, tracks: list, 
     assert all(line in kept for line in lines)
 
 
+def test_stems_of_another_rate_are_left_out_and_named(tmp_path: Path, capsys) -> None:
+    place = add_files(tmp_path)
+    for n, name in enumerate(("take%L.wav", "take%R.wav")):
+        soundfile.write(place / name, make_mixture(44_100, 44_100, 1, n), 44_100)
+    path = tmp_path / "Song.ardour"
+    path.write_text(material.session([("Vox", [(0, 24_000, 0)])]))
+    assert main(["session", str(path), "--out", str(tmp_path / "out"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [Path(stem).name for stem in report["not_placed"]] == [
+        "Vox.vocals.target.wav",
+        "Vox.vocals.residual.wav",
+    ]
+    assert [track.name for track in read_ardour(Path(report["new_session"])).tracks] == ["Vox"]
+
+
 def test_insertion_changes_nothing_else() -> None:
     data = b"<?xml version='1.0' encoding='ISO-8859-1'?><a><b x='>/'/><c>\xe4</c><b/></a>"
     added = insert(data, Path("x"), {("b",): "<n/>é", ("c",): "<m/>"})

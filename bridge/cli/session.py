@@ -47,7 +47,9 @@ def session(
     out_dir = out.expanduser().absolute()
     fields = asking.given(keep=keep, model=model, quality=quality, nfe=nfe, seed=seed, output=output)
     options = _options(track, prompt, preset, fields | asking.given(candidates=candidates))
-    read = read_session(file.expanduser())
+    path = file.expanduser()
+    read_as = batch_session.stamp(path) if path.exists() else (0, 0)
+    read = read_session(path)
     plan = batch.plan_batch(read, options, out_dir, batch_run.media_folder(out_dir))
     measured = batch_run.measured_speed(out_dir)
     if not as_json:
@@ -64,8 +66,15 @@ def session(
     plan.require_room(out_dir)
     with console.stoppable() as stopped, _progress(plan, as_json) as on_event:
         outcomes = batch_run.run_batch(plan, out_dir, n_lanes=jobs, on_event=on_event, stopped=stopped)
-    written = batch_session.write_new_session(plan, outcomes, out_dir) if new_session else None
-    report = batch_report.report_json(plan, outcomes, written, time.monotonic() - began_s, retry)
+    written: Path | StembridgeError | None = None
+    left: list[Path] = []
+    if new_session:
+        try:
+            written = batch_session.write_new_session(plan, outcomes, out_dir, read_as)
+        except StembridgeError as e:  # the stems are there all the same: the report first
+            written = e
+        left = batch_session.not_placed(plan, outcomes)
+    report = batch_report.report_json(plan, outcomes, written, left, time.monotonic() - began_s, retry)
     batch_run.write_whole(out_dir / batch_report.REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     if as_json:
         console.write_json(report)
@@ -74,8 +83,12 @@ def session(
             if outcome.error is not None:
                 console.note(f"failed: {outcome.job.request.name}: {outcome.error[1]} [{outcome.error[0]}]")
         console.write_line(f"{'stems':<8} {report['done']} of {len(outcomes)} in {out_dir}")
-        if written is not None:
+        if isinstance(written, Path):
             console.write_line(f"{'session':<8} {written}")
+        for stem in left:
+            console.note(f"not in the session, whose rate is {read.rate_hz} Hz: {stem.name}")
+    if isinstance(written, StembridgeError):
+        raise written
     batch_run.raise_if_stopped(outcomes, retry)
     batch_report.require_all_done(plan, outcomes, retry)
 
