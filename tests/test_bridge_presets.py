@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bridge.fields import FIELDS
 from bridge.presets import MAX_NAME_BYTES, Preset, check_presets, find_preset, load_presets
+from bridge.prompts import prompt_from_track
 from engine.errors import StembridgeError
 from engine.intent import read_intent
 from engine.request import SeparationRequest
@@ -34,6 +35,7 @@ def written(tmp_path):
 
 def test_the_three_presets_ship():
     assert {"extract-vocals", "remove-vocals", "dialogue"} <= set(OURS)
+    assert len(OURS) >= 16
 
 
 def test_every_shipped_file_is_sound():
@@ -48,6 +50,7 @@ def test_a_shipped_preset_is_described_and_makes_a_request(preset):
     assert preset.colour
     told = preset.fields()
     assert set(told) <= set(FIELDS)
+    told.setdefault("prompt", "lead vocals")  # a preset without one takes the track's
     request = SeparationRequest(
         source=(Path("song.wav"),),
         out_dir=Path(),
@@ -55,7 +58,10 @@ def test_a_shipped_preset_is_described_and_makes_a_request(preset):
         name=preset.file_name(source=Path("song.wav"), prompt=told["prompt"]),
         **told,
     )
-    assert request.prompt == preset.prompt
+    assert request.prompt == (preset.prompt or "lead vocals")
+    assert preset.prompt is None or prompt_from_track(preset.prompt) == preset.prompt
+    answered = preset.prompt is None or read_intent(preset.prompt) is not None
+    assert answered != ("Needs an open-vocabulary model." in preset.description)
 
 
 @pytest.mark.parametrize("name", ["extract-vocals", "remove-vocals", "dialogue"])
