@@ -23,7 +23,7 @@ from bridge.paths import PathPolicy
 from engine import audio
 from engine.errors import Cancelled, ExitCode, StembridgeError, internal
 from engine.request import Separation, SeparationRequest
-from engine.wav import read_time_reference
+from engine.riff import read_time_reference
 
 IN: Final = "In"
 OUT: Final = "Out"

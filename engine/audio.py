@@ -6,7 +6,7 @@ as two mono files). Nothing here reads a whole file.
 
 from __future__ import annotations
 
-import math
+import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ import soundfile
 
 from engine.errors import StembridgeError
 from engine.request import SeparationRequest
+from engine.riff import missing_bytes
 
 Samples = npt.NDArray[np.float32]
 
@@ -204,9 +205,11 @@ def _open(path: Path) -> soundfile.SoundFile:
     if not stat.S_ISREG(mode):
         raise StembridgeError("file_unreadable", f"{path} is not a regular file.", "Give the path of an audio file.")
     try:
-        with path.open("rb"):  # libsndfile's own message for a permission error does not say so
-            pass
-        return soundfile.SoundFile(path)
+        missing = missing_bytes(path)  # it opens the file: libsndfile's own message hides a lack of permission
+        if missing > 0:
+            raise _broken(path, f"is truncated: {missing} bytes that its header promises are not there")
+        # bytes on systems whose file names are bytes: they need not be Unicode
+        return soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path))
     except soundfile.LibsndfileError as e:
         if path.stat().st_size == 0:
             raise StembridgeError("empty_audio", f"{path.name} is empty (0 bytes).", "Choose a file with audio.") from e
@@ -219,9 +222,3 @@ def _broken(path: Path, what: str) -> StembridgeError:
     return StembridgeError(
         "not_audio", f"{path.name} {what}.", "Use WAV, AIFF, FLAC, OGG or MP3; bounce the clip again if it is damaged."
     )
-
-
-def peak_db(samples: Samples) -> float:
-    """Peak level in dBFS; -inf for silence or no samples."""
-    peak = float(np.max(np.abs(samples), initial=0.0))
-    return 20 * math.log10(peak) if peak > 0 else -math.inf

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, Final
 
 from engine.audio import Region, SourceInfo
@@ -45,7 +47,6 @@ def manifest_of(
     plan: Plan,
     files: StemFiles,
     separation: Separation,
-    key: str,
 ) -> dict[str, Any]:
     """What is needed to know a result, and to render it again."""
     card = model.card
@@ -53,7 +54,6 @@ def manifest_of(
         "schema": MANIFEST_SCHEMA,
         "stembridge": stembridge_version(),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "result_key": key,
         "source": {
             "paths": [str(path) for path in info.paths],
             "formats": list(info.formats),
@@ -94,6 +94,28 @@ def manifest_of(
         "cached": separation.cached,
         "request": request.to_dict(),
     }
+
+
+def separation_of(manifest: Path, seconds: float) -> Separation:
+    """What an earlier separation left, read back from its manifest. Only for our own."""
+    said = json.loads(manifest.read_text(encoding="utf-8"))
+    paths = {stem: manifest.parent / said[stem] if stem in said else None for stem in ("target", "residual")}
+    region = said["region"]
+    return Separation(
+        **paths,
+        manifest=manifest,
+        sample_rate=said["source"]["sample_rate"],
+        channels=said["source"]["channels"],
+        samples=region["end_sample"] - region["start_sample"],
+        null_db=-math.inf if said["null_db"] is None else said["null_db"],
+        model=said["model"]["name"],
+        runtime=said["runtime"],
+        nfe=said["nfe"],
+        seed=said["seed"],
+        seconds=round(seconds, 3),
+        cached=True,
+        note=said["note"],
+    )
 
 
 def stembridge_version() -> str:

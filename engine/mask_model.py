@@ -81,7 +81,13 @@ class MaskModel:
         intent = read_intent(ask.prompt)
         if intent is None:
             raise unsupported_prompt(self.card.name, ask.prompt)
-        return Plan(ask, intent.stem, intent.note, nfe=1)
+        unused = [
+            name
+            for name, given in (("spans", ask.spans), ("nfe", ask.nfe), ("candidates", ask.candidates > 1))
+            if given
+        ]
+        ignored = f"On this model {', '.join(unused)} had no effect." if unused else ""
+        return Plan(ask, intent.stem, f"{intent.note} {ignored}".strip(), nfe=1)
 
     def estimate(
         self, mixture: Iterable[Samples], channels: int, n_samples: int, plan: Plan, step: Step

@@ -7,6 +7,8 @@ we accept). The engine turns them into sample counts in one place, `engine.audio
 from __future__ import annotations
 
 import math
+import os
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -22,6 +24,11 @@ MAX_PROMPT_CHARS: Final = 1_000
 MAX_SPANS: Final = 256
 MAX_SOURCE_FILES: Final = 64
 MAX_CONTEXT_S: Final = 60.0
+MAX_TIME_S: Final = 1e8
+"""Three years: what is later is a mistake, and would overflow a sample count."""
+MAX_NAME_BYTES: Final = 200
+_RESERVED: Final = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
+"""Names that Windows keeps for devices."""
 MAX_NFE: Final = 256
 MAX_CANDIDATES: Final = 16
 
@@ -42,7 +49,7 @@ class Span:
     def __post_init__(self) -> None:
         if self.sign not in get_args(Sign):
             raise StembridgeError("bad_span", f"A span's sign is {self.sign!r}.", "Use '+' or '-'.")
-        if not (math.isfinite(self.start_s) and math.isfinite(self.end_s) and 0 <= self.start_s < self.end_s):
+        if not 0 <= self.start_s < self.end_s <= MAX_TIME_S:
             raise StembridgeError(
                 "bad_span",
                 f"The span {self.start_s:g} to {self.end_s:g} s is empty, reversed or negative.",
@@ -153,10 +160,10 @@ class SeparationRequest:
         )
         _check(0 <= self.seed < 2**63, "bad_value", f"seed is {self.seed}.", "Use 0 to 2^63 - 1.")
         _check(
-            self.position_s is None or (math.isfinite(self.position_s) and self.position_s >= 0),
+            self.position_s is None or 0 <= self.position_s <= MAX_TIME_S,
             "bad_value",
             f"position is {self.position_s} s.",
-            "Use a time of 0 or more.",
+            f"Use 0 to {MAX_TIME_S:g} s.",
         )
         _check(
             self.name is None
@@ -164,11 +171,12 @@ class SeparationRequest:
                 self.name == Path(self.name).name
                 and self.name.strip(". ") != ""
                 and self.name.isprintable()
-                and len(self.name) <= 200
+                and len(os.fsencode(self.name)) <= MAX_NAME_BYTES
+                and _RESERVED.fullmatch(self.name) is None
             ),
             "bad_value",
             f"name is {self.name!r}.",
-            "Use a plain file name of at most 200 characters, without folders.",
+            f"Use a plain file name of at most {MAX_NAME_BYTES} bytes, without folders.",
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -231,6 +239,8 @@ class Separation:
     seconds: float
     """Wall time the separation took."""
     cached: bool = False
+    note: str = ""
+    """What a person should know of the answer; may be empty."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; -inf dB becomes None, since JSON has no infinity. The reverse of `from_dict`."""
@@ -255,7 +265,7 @@ def _check(ok: bool, code: str, text: str, remedy: str) -> None:
 
 def _check_range(what: str, start_s: float, end_s: float | None) -> None:
     ends = [start_s] if end_s is None else [start_s, end_s]
-    ok = all(math.isfinite(t) and t >= 0 for t in ends) and (end_s is None or start_s < end_s)
+    ok = all(0 <= t <= MAX_TIME_S for t in ends) and (end_s is None or start_s < end_s)
     _check(
         ok,
         "bad_region",

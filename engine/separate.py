@@ -19,12 +19,12 @@ from engine.audio import Region, Samples, Source, SourceInfo, resolve, sample_at
 from engine.blocks import in_step
 from engine.cache import ResultCache, result_key
 from engine.errors import Cancelled, StembridgeError
-from engine.manifest import db, manifest_of, parameters
+from engine.manifest import db, manifest_of, parameters, separation_of
 from engine.manifest import stembridge_version as stembridge_version
 from engine.request import Progress, Separation, SeparationRequest
 from engine.resample import resample, resampled_length
 from engine.runtime import Ask, Model, Plan
-from engine.stems import StemFiles, stem_name
+from engine.stems import StemFiles, find_delivered, stem_name
 from engine.stereo import project
 
 Report = Callable[[float, str], None]
@@ -62,12 +62,19 @@ def separate(
         digest = _digest(original.blocks(region.read_start, region.read_end))
         plan = model.plan(_ask(request, region, info, digest))
         key = result_key(digest, parameters(request, region, info, model, plan))
+        name = request.name or stem_name(request.source[0], request.prompt)
+        place = _place(request, region, info)
+        identity = {"result_key": key, "keep": request.keep, "place_sample": place}
+        delivered = find_delivered(request.out_dir, name, identity)
+        if delivered is not None:
+            on_progress(Progress(1, "done", 0.0))
+            return separation_of(delivered, time.monotonic() - began)
         with StemFiles(
             request.out_dir,
-            request.name or stem_name(request.source[0], request.prompt),
+            name,
             request.keep,
             info,
-            time_reference=_place(request, region, info),
+            time_reference=place,
             description=f"{request.source[0].name}: {request.prompt}",
             generated=request.output == "generative",
         ) as files:
@@ -97,8 +104,9 @@ def separate(
                 seed=request.seed,
                 seconds=round(time.monotonic() - began, 3),
                 cached=earlier is not None,
+                note=plan.note,
             )
-            manifest = manifest_of(request, region, info, model, plan, files, separation, key)
+            manifest = manifest_of(request, region, info, model, plan, files, separation) | identity
             paths, manifest_path = files.publish(manifest)
     usual = "window_s" not in model.facts(plan)  # what little memory led to is not what the same request always gives
     if cache and earlier is None and usual and "target" in paths and request.output == "faithful":

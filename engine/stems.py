@@ -10,8 +10,9 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -20,11 +21,12 @@ import numpy as np
 
 from engine.audio import Samples, SourceInfo
 from engine.errors import StembridgeError
-from engine.request import Keep
+from engine.request import MAX_NAME_BYTES, Keep
 from engine.wav import WavWriter
 
 PART: Final = ".part"
-MAX_NAME_BYTES: Final = 200
+_OUR_PART: Final = re.compile(r"\.(?:(?:target|residual|generated_residual)\.wav|json)\.[0-9a-f]{8}\.part$")
+MAX_SAME_NAME: Final = 10_000
 STEMS: Final = ("target", "residual", "generated_residual")
 """The last one is a generative model's own; it is written when the output is generative and both stems are kept."""
 
@@ -58,13 +60,18 @@ class StemFiles:
             folder.mkdir(parents=True, exist_ok=True)
             remove_dead_parts(folder)
             try:
-                for stem in (keep,) if keep != "both" else STEMS if generated else STEMS[:2]:
-                    part = folder / f"{name}.{stem}.wav.{secrets.token_hex(4)}{PART}"
-                    self._parts[stem] = part
-                    self._writers[stem] = WavWriter(
-                        part, info.sample_rate, info.channels, time_reference=time_reference, description=description
-                    )
-                    self._locks.append(_lock(part))
+                with _folder_lock(folder):
+                    for stem in (keep,) if keep != "both" else STEMS if generated else STEMS[:2]:
+                        part = folder / f"{name}.{stem}.wav.{secrets.token_hex(4)}{PART}"
+                        self._parts[stem] = part
+                        self._writers[stem] = WavWriter(
+                            part,
+                            info.sample_rate,
+                            info.channels,
+                            time_reference=time_reference,
+                            description=description,
+                        )
+                        self._locks.append(_lock(part))
             except BaseException:
                 self._discard()
                 raise
@@ -94,28 +101,25 @@ class StemFiles:
     def publish(self, manifest: dict[str, Any]) -> tuple[dict[str, Path], Path]:
         """Give the stems their names and write the manifest last; returns the stems' paths and the manifest's.
 
-        A name that another result holds is not overwritten: ` 2`, ` 3` … is appended. The same result
-        (`result_key`) replaces its older copy.
+        Nothing is overwritten: where the name is taken ` 2`, ` 3` … is appended.
         """
         with file_errors(self._folder):
             for writer in self._writers.values():
                 writer.finish()
-            name = free_name(self._folder, self._name, manifest["result_key"])
-            paths = {stem: self._folder / f"{name}.{stem}.wav" for stem in self._parts}
-            described = manifest | {stem: path.name for stem, path in paths.items()}
-            text = json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-            manifest_part = self._folder / f"{name}.json.{secrets.token_hex(4)}{PART}"
-            self._parts["manifest"] = manifest_part
-            with manifest_part.open("x", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            self._unlock()
-            for stem, path in paths.items():
-                os.replace(self._parts.pop(stem), path)
-            manifest_path = self._folder / f"{name}.json"
-            os.replace(self._parts.pop("manifest"), manifest_path)
-            _sync_folder(self._folder)
+            with _folder_lock(self._folder):
+                name = free_name(self._folder, self._name)
+                paths = {stem: self._folder / f"{name}.{stem}.wav" for stem in self._parts}
+                manifest_part = self._folder / f"{name}.json.{secrets.token_hex(4)}{PART}"
+                described = {stem: path.name for stem, path in paths.items()}
+                sizes = {stem: part.stat().st_size for stem, part in self._parts.items()}
+                self._parts["manifest"] = manifest_part
+                _write_manifest(manifest_part, manifest | described | {"bytes": sizes})
+                self._unlock()
+                for stem, path in paths.items():
+                    os.replace(self._parts.pop(stem), path)
+                manifest_path = self._folder / f"{name}.json"
+                os.replace(self._parts.pop("manifest"), manifest_path)
+                _sync_folder(self._folder)
         return paths, manifest_path
 
     def _unlock(self) -> None:
@@ -141,34 +145,69 @@ def stem_name(source: Path, prompt: str) -> str:
     return name.rstrip(". ")
 
 
-def free_name(folder: Path, name: str, result_key: str) -> str:
-    """`name`, or `name 2`, `name 3` …: the first that is free or holds the same result."""
-    for n in range(1, 10_000):
-        candidate = name if n == 1 else f"{name} {n}"
-        manifest = folder / f"{candidate}.json"
-        stems = [folder / f"{candidate}.{stem}.wav" for stem in STEMS]
-        if not manifest.exists() and not any(path.exists() for path in stems):
-            return candidate
-        if _key_of(manifest) == result_key:
+def free_name(folder: Path, name: str) -> str:
+    """`name`, or `name 2`, `name 3` …: the first that nothing holds."""
+    for candidate in _names(name):
+        if not any(path.exists() for path in _files_of(folder, candidate)):
             return candidate
     raise StembridgeError(
         "output_not_writable", f"{folder} holds 10,000 results named {name}.", "Choose another output folder."
     )
 
 
-def remove_dead_parts(folder: Path) -> list[Path]:
-    """Remove the part files of writers that are gone; returns what was removed."""
-    removed = []
-    for part in folder.glob(f"*{PART}"):
+def find_delivered(folder: Path, name: str, identity: Mapping[str, Any]) -> Path | None:
+    """The manifest of the same result, delivered here before and untouched since; None where there is none.
+
+    `identity` is what its manifest must say. A stem that was edited, by its size or its time, is the user's own now.
+    """
+    for candidate in _names(name):
+        if not any(path.exists() for path in _files_of(folder, candidate)):
+            return None
+        manifest = folder / f"{candidate}.json"
         try:
-            descriptor = _lock(part)
-        except OSError:
-            continue  # its writer lives, or it is gone already
-        os.close(descriptor)
-        with contextlib.suppress(OSError):
-            part.unlink()
-            removed.append(part)
+            said = json.loads(manifest.read_text(encoding="utf-8"))
+            written_ns = manifest.stat().st_mtime_ns
+            stems = [((folder / said[stem]).stat(), size) for stem, size in said["bytes"].items()]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        whole = all(stem.st_size == size and stem.st_mtime_ns <= written_ns for stem, size in stems)
+        if whole and stems and all(said.get(key) == value for key, value in identity.items()):
+            return manifest
+    return None
+
+
+def remove_dead_parts(folder: Path) -> list[Path]:
+    """Remove the part files of writers that are gone; returns what was removed. Other programs' are not touched."""
+    removed = []
+    with _folder_lock(folder):
+        for part in folder.glob(f"*{PART}"):
+            if _OUR_PART.search(part.name) is None:
+                continue
+            try:
+                descriptor = _lock(part)
+            except OSError:
+                continue  # its writer lives, or it is gone already
+            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                part.unlink()
+                removed.append(part)
     return removed
+
+
+def _names(name: str) -> Iterator[str]:
+    return (name if n == 1 else f"{name} {n}" for n in range(1, MAX_SAME_NAME))
+
+
+def _files_of(folder: Path, name: str) -> list[Path]:
+    return [folder / f"{name}.json", *(folder / f"{name}.{stem}.wav" for stem in STEMS)]
+
+
+def _write_manifest(path: Path, content: Mapping[str, Any]) -> None:
+    # a name that is not Unicode (Linux allows it) is written as JSON's own escape
+    with path.open("x", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
@@ -188,14 +227,6 @@ def file_errors(folder: Path) -> Iterator[None]:
         ) from e
 
 
-def _key_of(manifest: Path) -> str | None:
-    try:
-        key = json.loads(manifest.read_text(encoding="utf-8"))["result_key"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return str(key)
-
-
 if os.name == "nt":
     # Windows itself refuses to unlink an open file: an open descriptor is lock enough.
 
@@ -204,6 +235,10 @@ if os.name == "nt":
 
     def _sync_folder(folder: Path) -> None:
         pass
+
+    @contextlib.contextmanager
+    def _folder_lock(folder: Path) -> Iterator[None]:
+        yield
 else:
     import fcntl
 
@@ -220,5 +255,16 @@ else:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _folder_lock(folder: Path) -> Iterator[None]:
+        """One writer at a time looks for dead parts, begins, or gives names in a folder; held for milliseconds."""
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks: as before locks were invented
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
         finally:
             os.close(descriptor)

@@ -98,23 +98,6 @@ class WavWriter:
             self._file.close()
 
 
-def read_time_reference(path: Path) -> int | None:
-    """The `bext` time reference of a RIFF or RF64 file, in samples; None where there is none."""
-    with path.open("rb") as file:
-        head = file.read(12)
-        if len(head) < 12 or head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
-            return None
-        while len(name_size := file.read(8)) == 8:
-            name, size = name_size[:4], struct.unpack("<I", name_size[4:])[0]
-            if name == b"bext":
-                body = file.read(346)
-                return int(struct.unpack_from("<Q", body, 338)[0]) if len(body) == 346 else None
-            if name == b"data":
-                return None
-            file.seek(size + size % 2, os.SEEK_CUR)
-    return None
-
-
 def _chunk(name: bytes, body: bytes) -> bytes:
     return name + struct.pack("<I", len(body)) + body
 

@@ -20,7 +20,8 @@ from bridge.__main__ import main
 from bridge.watch import Outcome, Watch, fields_of, look, open_folder
 from engine.errors import Cancelled, ExitCode, StembridgeError
 from engine.request import Separation, SeparationRequest
-from engine.wav import WavWriter, read_time_reference
+from engine.riff import read_time_reference
+from engine.wav import WavWriter
 
 EXCERPT = Path(engine_package.__file__).parent / "demo" / "mixture.flac"
 NULL_DBFS = -120.0

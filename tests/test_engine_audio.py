@@ -125,6 +125,31 @@ def test_a_truncated_flac_says_where_it_ends(mixture_file: MakeFile) -> None:
     assert caught.value.code == "not_audio"
 
 
+def test_a_truncated_wav_is_not_taken_for_a_short_one(mixture_file: MakeFile) -> None:
+    path = mixture_file(2.0, subtype="PCM_16")
+    path.write_bytes(path.read_bytes()[:100_000])
+    with pytest.raises(StembridgeError, match=r"truncated: \d+ bytes") as caught:
+        inspect((path,))
+    assert caught.value.code == "not_audio"
+
+
+def test_a_recording_whose_header_was_never_finished_is_read(mixture_file: MakeFile) -> None:
+    path = mixture_file(0.5, subtype="PCM_16")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data") + 4
+    data[at : at + 4] = b"\xff\xff\xff\xff"
+    path.write_bytes(data)
+    assert inspect((path,)).samples == 22_050
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are Unicode there")
+def test_a_file_name_need_not_be_unicode(mixture_file: MakeFile) -> None:
+    path = mixture_file(0.1)
+    odd = Path(os.fsdecode(os.fsencode(path.parent) + b"/bad\xff.wav"))
+    path.rename(odd)
+    assert inspect((odd,)).samples == 4_410
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_are_named_with_their_time(tmp_path: Path, bad: float) -> None:
     samples = np.zeros((44_100, 2), np.float32)
@@ -190,6 +215,10 @@ def test_regions_and_spans_outside_the_file_are_refused(fields: dict[str, object
         ({"name": "../up"}, "bad_value"),
         ({"name": ".."}, "bad_value"),
         ({"position_s": -0.1}, "bad_value"),
+        ({"position_s": 1e300}, "bad_value"),
+        ({"end_s": 1e300}, "bad_region"),
+        ({"name": "CON"}, "bad_value"),
+        ({"name": "あ" * 70}, "bad_value"),
     ],
 )
 def test_requests_check_themselves(fields: dict[str, object], code: str) -> None:

@@ -19,8 +19,8 @@ from engine import Cancelled, Progress, Separation, SeparationRequest, Span, Ste
 from engine import models as engine_models
 from engine.cache import ResultCache
 from engine.models import Shelf, choose, installed
+from engine.riff import read_time_reference
 from engine.separate import separate
-from engine.wav import read_time_reference
 
 DEMO = Path(engine_models.__file__).parent / "demo"
 MakeFile = Callable[..., Path]
@@ -190,10 +190,25 @@ def test_a_repeated_request_comes_from_the_cache(shelf: Shelf, mixture_file: Mak
     assert read_time_reference(second.residual or Path()) == 9 * 44_100
     other = separate(replace(request, prompt="instrumental"), shelf, cache=cache)
     assert not other.cached
-    # A delivered stem is the user's: editing it in place must not reach the next delivery.
+    # Delivered before and untouched: the same files are the answer.
+    third = separate(request, shelf, cache=cache)
+    assert third == replace(first, seconds=third.seconds, null_db=third.null_db, cached=True)
+    # A delivered stem is the user's: editing it in place neither reaches the next delivery nor is it overwritten.
     assert first.target is not None
     first.target.write_bytes(b"edited")
-    assert np.array_equal(stem(separate(request, shelf, cache=cache).residual), stem(second.residual))
+    fourth = separate(request, shelf, cache=cache)
+    assert np.array_equal(stem(fourth.residual), stem(second.residual))
+    assert fourth.target != first.target
+    assert first.target.read_bytes() == b"edited"
+
+
+def test_another_place_on_the_timeline_is_another_delivery(
+    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path
+) -> None:
+    request = SeparationRequest((mixture_file(0.5),), "vocals", tmp_path / "out", position_s=1.0)
+    first = separate(request, shelf)
+    second = separate(replace(request, position_s=5.0, keep="target"), shelf)
+    assert [read_time_reference(done.target or Path()) for done in (first, second)] == [44_100, 220_500]
 
 
 @pytest.mark.parametrize("prompt", ["acoustic guitar", "drums", "a dog barking", "🎸"])
@@ -235,6 +250,15 @@ def test_damaged_models_are_refused(
         Shelf().open("spleeter-2stems")
     assert caught.value.code == code
     assert "doctor" in caught.value.remedy
+
+
+@pytest.mark.parametrize("fields", [{"spans": (Span("+", 0.2, 0.4),)}, {"nfe": 9}, {"candidates": 3}])
+def test_options_that_it_cannot_use_are_said(
+    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    source = mixture_file(0.5)
+    assert run(shelf, source, tmp_path / "plain").note == ""
+    assert "no effect" in run(shelf, source, tmp_path / "with", **fields).note
 
 
 def test_silence_stays_silence(shelf: Shelf, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,9 @@ from hypothesis import strategies as st
 
 from engine import StembridgeError
 from engine.audio import SourceInfo
-from engine.stems import PART, StemFiles, free_name, remove_dead_parts, stem_name
-from engine.wav import WavWriter, read_time_reference
+from engine.riff import read_time_reference
+from engine.stems import PART, StemFiles, find_delivered, free_name, remove_dead_parts, stem_name
+from engine.wav import WavWriter
 
 INFO = SourceInfo((Path("song.wav"),), 48_000, 2, 96_000, ("WAV/FLOAT",))
 
@@ -83,14 +86,51 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_results_are_kept_and_the_same_result_is_replaced(tmp_path: Path) -> None:
-    for key, expected in (("a", "song.vocals"), ("b", "song.vocals 2"), ("a", "song.vocals"), ("c", "song.vocals 3")):
-        with stems(tmp_path) as files:
-            files.write(noise(), noise())
-            _, manifest = files.publish({"result_key": key})
-        assert manifest.name == f"{expected}.json"
+def deliver(folder: Path, key: str, name: str = "song.vocals") -> Path:
+    with stems(folder, name) as files:
+        files.write(noise(), noise())
+        return files.publish({"result_key": key})[1]
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    names = [deliver(tmp_path, key).name for key in ("a", "b", "a")]
+    assert names == ["song.vocals.json", "song.vocals 2.json", "song.vocals 3.json"]
     (tmp_path / "other.target.wav").write_bytes(b"a person's own file")
-    assert free_name(tmp_path, "other", "a") == "other 2"
+    assert free_name(tmp_path, "other") == "other 2"
+
+
+def test_the_same_result_is_found_again_while_nobody_has_touched_it(tmp_path: Path) -> None:
+    first, second = deliver(tmp_path, "a"), deliver(tmp_path, "b")
+    assert find_delivered(tmp_path, "song.vocals", {"result_key": "a"}) == first
+    assert find_delivered(tmp_path, "song.vocals", {"result_key": "b"}) == second
+    assert find_delivered(tmp_path, "song.vocals", {"result_key": "c"}) is None
+    assert find_delivered(tmp_path, "song.vocals", {"result_key": "a", "keep": "target"}) is None
+    edited = tmp_path / "song.vocals.target.wav"
+    edited.write_bytes(edited.read_bytes())
+    os.utime(edited, ns=(0, first.stat().st_mtime_ns + 1))
+    assert find_delivered(tmp_path, "song.vocals", {"result_key": "a"}) is None, "it was edited"
+    (tmp_path / "song.vocals 2.residual.wav").unlink()
+    assert find_delivered(tmp_path, "song.vocals", {"result_key": "b"}) is None, "it is not whole"
+    first.write_text("[]")
+    assert find_delivered(tmp_path, "song.vocals", {"result_key": "a"}) is None
+
+
+def test_other_programs_part_files_are_left_alone(tmp_path: Path) -> None:
+    foreign = [tmp_path / name for name in ("film.mkv.part", "song.vocals.target.wav.part", "x.json.0123.part")]
+    for path in foreign:
+        path.write_bytes(b"a download")
+    deliver(tmp_path, "a")
+    assert all(path.read_bytes() == b"a download" for path in foreign)
+
+
+def test_writers_of_one_name_at_once_lose_nothing(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        manifests = set(pool.map(lambda i: deliver(tmp_path, str(i)), range(24)))
+    assert len(manifests) == 24
+    for manifest in manifests:
+        said = json.loads(manifest.read_text(encoding="utf-8"))
+        assert all((tmp_path / said[stem]).stat().st_size == said["bytes"][stem] for stem in ("target", "residual"))
+    assert not list(tmp_path.glob(f"*{PART}"))
 
 
 def test_a_writer_that_died_is_cleaned_up_and_a_living_one_is_not(tmp_path: Path) -> None:
