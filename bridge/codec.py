@@ -36,12 +36,14 @@ def decode_request(datagram: bytes) -> Request:
     if kind is None:
         if address in FROM_ENGINE_TABLE:
             raise NotForUs(f"our own message {address}")
-        near = difflib.get_close_matches(address, REQUEST_TABLE, n=1)
+        # Every address begins alike, so only what follows says how near two are.
+        names = {known.removeprefix(PREFIX): known for known in REQUEST_TABLE}
+        near = difflib.get_close_matches(address.removeprefix(PREFIX), names, n=1, cutoff=0.7)
         raise Rejected(
             rid,
             "unknown_address",
             f"There is no address {address[:80]!r}.",
-            f"Did you mean {near[0]}?" if near else f"The addresses are {', '.join(REQUEST_TABLE)}.",
+            f"Did you mean {names[near[0]]}?" if near else f"The addresses are {', '.join(REQUEST_TABLE)}.",
         )
     request = _build(kind, rid, values)
     if not 1 <= len(request.rid) <= MAX_RID_CHARS or not request.rid.isprintable():

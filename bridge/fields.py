@@ -101,7 +101,7 @@ def check_key(key: str) -> Field:
     """The field of a key. Raises `StembridgeError` (`unknown_key`) naming the nearest."""
     if key in FIELDS:
         return FIELDS[key]
-    near = difflib.get_close_matches(key.lower(), FIELDS, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key.lower(), FIELDS, n=1, cutoff=0.65)
     raise StembridgeError(
         "unknown_key",
         f"There is no key {key[:60]!r}." + (f" Did you mean {near[0]!r}?" if near else ""),

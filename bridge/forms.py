@@ -51,7 +51,8 @@ def from_pairs(words: Sequence[Value]) -> dict[str, Any]:
         field = check_key(key)
         values = list(words[at + 1 : at + 1 + field.n_values])
         if len(values) < field.n_values:
-            raise StembridgeError("bad_value", f"{key} has no value.", f"It takes {field.n_values}: {field.example}.")
+            what = "a value" if field.n_values == 1 else f"{field.n_values} values"
+            raise StembridgeError("bad_value", f"{key} stands without {what}.", f"Send {key} {field.example}.")
         value = values if field.n_values > 1 else values[0]
         if field.repeats:
             fields.setdefault(key, []).append(value)

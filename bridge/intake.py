@@ -134,7 +134,7 @@ def _whole(given: Mapping[str, Any], key: str, low: int, high: int) -> int | Non
     elif not isinstance(value, bool) and isinstance(value, int | float) and value == value // 1:
         number = int(value)
     if number is None or not low <= number <= high:
-        raise _bad(key, value, f"Send a whole number from {low} to {high}.")
+        raise _bad(key, value, f"Use a whole number from {low} to {high}.")
     return number
 
 

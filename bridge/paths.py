@@ -15,6 +15,8 @@ from engine.errors import StembridgeError
 
 MAX_PATH_BYTES: Final = 4_096
 """Linux's PATH_MAX; the longest of the systems we run on."""
+MAX_PATH_PARTS: Final = 256
+"""Folders in one path: far above any real one, far below what making them one inside the other can bear."""
 MEDIA_ROOTS: Final = ("/media", "/mnt", "/Volumes")
 _DOS_DEVICES: Final = frozenset(
     ("CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10)))
@@ -27,6 +29,9 @@ class PathPolicy:
 
     read_roots: tuple[Path, ...]
     out_root: Path
+    typed: bool = False
+    """Whether the paths were typed at this machine's keyboard, by a person who may read what the system lets them read:
+    network paths (`//server/share`) too, which are never taken from elsewhere."""
 
 
 def default_out_root() -> Path:
@@ -46,13 +51,28 @@ def default_policy(roots: Iterable[Path] = (), out_root: Path | None = None) -> 
     return PathPolicy((*(root for root in allowed if root != Path(root.anchor)), *chosen, out.resolve()), out)
 
 
+def local_policy(sources: Iterable[Path], out_root: Path) -> PathPolicy:
+    """What the person at the keyboard may read: whatever the system lets them. `sources` are the files they named.
+
+    A mapped drive's real path lies on another root than the path typed, so both count.
+    """
+    absolute = [path.expanduser().absolute() for path in sources]
+    roots = {Path(each.anchor) for path in absolute for each in (path, _followed(path))}
+    return PathPolicy(tuple(roots), out_root, typed=True)
+
+
+def is_device_name(name: str) -> bool:
+    """Whether Windows takes a file of this name for a device: CON, NUL.wav, com1 …, whatever follows the first dot."""
+    return name.split(".")[0].split(":")[0].rstrip(" ").upper() in _DOS_DEVICES
+
+
 def readable(text: str, policy: PathPolicy) -> Path:
     """The real path of a regular file that may be read.
 
     Raises `StembridgeError`: `path_refused` outside the roots and for anything but a regular file; `file_not_found`;
     `file_unreadable` where the system says no. Nothing is opened, so a FIFO or a device cannot block or act.
     """
-    path = _plain(text)
+    path = _plain(text, network=policy.typed)
     try:
         real = path.resolve(strict=True)
     except FileNotFoundError as e:
@@ -104,30 +124,48 @@ def writable(text: str | None, policy: PathPolicy) -> Path:
         raise StembridgeError(
             "output_not_writable",
             f"The output folder {_show(text or str(root))} cannot be written: {nearest} {obstacle}.",
-            "Choose another folder with `out`, or start the engine with --out.",
+            "Choose another folder with --out."
+            if policy.typed
+            else "Choose another folder with `out`, or start the engine with --out.",
         )
     return folder
 
 
-def _plain(text: str, *, may_be_relative: bool = False) -> Path:
-    """A path as text that no system reads as anything but a path on a local disk. Raises `path_refused`."""
+def _plain(text: str, *, may_be_relative: bool = False, network: bool = False) -> Path:
+    """A path as text that no system reads as anything but a path on a local disk, or with `network` on any.
+
+    Raises `path_refused`.
+    """
     if not text:
         raise _refuse(text, "is empty", "Name a file.")
     if "\0" in text:
         raise _refuse(text, "holds a NUL character", "Send a plain path.")
     if len(text.encode(errors="surrogatepass")) > MAX_PATH_BYTES:
         raise _refuse(text, "is too long", f"Use at most {MAX_PATH_BYTES} bytes.")
-    if text.startswith(("\\\\", "//", "\\/", "/\\")):
+    try:
+        os.fsencode(text)  # half a surrogate pair names no file; a real name that is not UTF-8 passes
+    except UnicodeEncodeError as e:
+        raise _refuse(text, "holds characters that no file's name can have", "Send a plain path.") from e
+    if not network and text.startswith(("\\\\", "//", "\\/", "/\\")):
         raise _refuse(text, "is a network or device path", "Copy the file to a local disk or mount the share.")
     if "://" in text:
         raise _refuse(text, "is a URL", "Send a plain path.")
+    if len(PureWindowsPath(text).parts) > MAX_PATH_PARTS:
+        raise _refuse(text, "has too many folders", f"Use at most {MAX_PATH_PARTS}.")
     parts = {*PurePosixPath(text).parts, *PureWindowsPath(text).parts}
-    if any(part.split(".")[0].split(":")[0].rstrip(" ").upper() in _DOS_DEVICES for part in parts) and os.name == "nt":
+    if os.name == "nt" and any(map(is_device_name, parts)):
         raise _refuse(text, "names a device", "Name a file.")
     path = Path(text)
     if not path.is_absolute() and not may_be_relative:
         raise _refuse(text, "is relative, and the engine's folder is not yours", "Send the absolute path.")
     return path
+
+
+def _followed(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # a loop of links: `readable` says so
+        return path
 
 
 def _require_inside(real: Path, roots: Iterable[Path], text: str, what: str = "The file") -> None:

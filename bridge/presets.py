@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_type_hints
 
+from bridge.paths import is_device_name
 from bridge.toml_file import Source, read_toml
 from bridge.vocabulary import load_vocabulary, user_file
 from engine.errors import StembridgeError
@@ -93,6 +94,9 @@ class Preset:
         name = " ".join(name.split()).strip(". ")
         while len(os.fsencode(name)) > MAX_NAME_BYTES:
             name = name[:-1].rstrip(". ")
+        if is_device_name(name):  # a track called Aux is no rarity, and Windows has no file of that name
+            head, dot, rest = name.partition(".")
+            name = f"{head}_{dot}{rest}"
         return name or None
 
 

@@ -16,16 +16,18 @@ _CLOCK: Final = re.compile(r"(?:(\d{1,6}):)?(\d{1,6}):(\d{1,2}(?:\.\d{0,15})?)")
 _NUMBER: Final = re.compile(r"[+-]?\d{1,15}(?:\.\d{0,30})?(?:[eE][+-]?\d{1,2})?")
 
 
-def seconds(value: Value, *, key: str, rate_hz: int | None = None) -> float:
+def seconds(value: Value, *, key: str, rate_hz: int | None = None, typed: bool = False) -> float:
     """A time in seconds from a number or a text such as `12.5`, `1:05.250` or `1:00:00`.
 
     With `rate_hz` the value is a sample count at that rate. The result is the float64 nearest to the exact time, so
     that `round(result * rate)` gives the sample back for any count below `MAX_SAMPLES`. Raises `StembridgeError`
-    (`bad_value`).
+    (`bad_value`); `typed` leaves out of its remedy what the command line cannot say.
     """
     exact = _exact(value)
     if exact is None:
-        raise _refuse(key, value, "Use seconds (12.5), minutes and seconds (1:05.250), or samples with `rate`.")
+        forms = ("seconds (12.5)", "minutes and seconds (1:05.250)", "samples with `rate`")
+        usable = " or ".join(forms[:2]) if typed else f"{', '.join(forms[:2])}, or {forms[2]}"
+        raise _refuse(key, value, f"Use {usable}.")
     if rate_hz is not None:
         if isinstance(value, str) and ":" in value:
             raise _refuse(key, value, "With `rate` every time is a sample count.")

@@ -74,3 +74,9 @@ def test_any_text_is_a_range_or_an_error(text):
         return
     assert start_s >= 0
     assert end_s is None or end_s > start_s
+
+
+def test_a_time_that_is_none_is_told_in_the_command_lines_words():
+    with pytest.raises(StembridgeError) as caught:
+        parse_range("one:2", "--span")
+    assert caught.value.remedy == "Use seconds (12.5) or minutes and seconds (1:05.250)."

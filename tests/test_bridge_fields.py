@@ -24,7 +24,7 @@ from engine.request import SeparationRequest, Span
 
 RATES_HZ = (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000)
 rates = st.sampled_from(RATES_HZ) | st.integers(8_000, 192_000)
-samples = st.integers(0, 2**40)
+samples = st.integers(0, 2**39)
 
 PRESETS = {
     "plain": Preset(name="plain", title="Plain"),
@@ -239,6 +239,26 @@ def test_hostile_json_is_refused(text: str, code: str) -> None:
     with pytest.raises(StembridgeError) as caught:
         from_json(text)
     assert caught.value.code == code
+
+
+def test_a_key_that_resembles_none_is_not_taken_for_another() -> None:
+    for key in ("bogus", "colour", "x"):
+        with pytest.raises(StembridgeError) as caught:
+            from_pairs((key, "x"))
+        assert "Did you mean" not in str(caught.value)
+
+
+def test_a_key_without_its_values_says_what_to_send() -> None:
+    for words, told in ((("seed",), "seed stands without a value. Send seed 0."), (("span+", 1.0), "without 2 values")):
+        with pytest.raises(StembridgeError) as caught:
+            from_pairs(words)
+        assert told in str(caught.value)
+
+
+def test_a_track_called_aux_is_named_so_that_windows_has_it_too() -> None:
+    preset = Preset(name="p", title="P", naming="{track}")
+    assert preset.file_name(source=Path("song.wav"), prompt="vocals", track="Aux") == "Aux_"
+    assert preset.file_name(source=Path("song.wav"), prompt="vocals", track="Aux.2") == "Aux_.2"
 
 
 def test_an_unknown_key_names_the_nearest_and_all() -> None:

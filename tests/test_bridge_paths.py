@@ -11,7 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.paths import PathPolicy, default_out_root, default_policy, readable, writable
+from bridge.paths import (
+    MAX_PATH_PARTS,
+    PathPolicy,
+    default_out_root,
+    default_policy,
+    is_device_name,
+    local_policy,
+    readable,
+    writable,
+)
 from engine.errors import StembridgeError
 
 
@@ -92,6 +101,51 @@ def test_only_regular_files_are_read(policy: PathPolicy) -> None:
 )
 def test_paths_that_lead_elsewhere_are_refused(policy: PathPolicy, text: str) -> None:
     assert code_of(readable, text, policy) == "path_refused"
+
+
+@pytest.mark.parametrize("text", ["a/" * 1_500, "a/" * (MAX_PATH_PARTS + 1), "a\\" * 1_500])
+def test_a_path_of_too_many_folders_is_refused_before_any_is_made(policy: PathPolicy, text: str) -> None:
+    assert code_of(writable, text, policy) == "path_refused"
+    assert code_of(readable, str(root_of(policy) / text), policy) == "path_refused"
+    deep = writable("a/" * 200, policy)
+    deep.mkdir(parents=True)
+    assert deep.is_dir()
+
+
+def test_half_a_surrogate_pair_is_refused_and_a_name_that_is_not_utf8_is_read(policy: PathPolicy) -> None:
+    root = root_of(policy)
+    if os.name == "posix":
+        for text in ("\ud800", "a/\udfff.wav", "\ud83d"):
+            assert code_of(readable, str(root / text), policy) == "path_refused"
+            assert code_of(writable, text, policy) == "path_refused"
+    name = os.fsdecode(b"caf\xe9.wav")
+    try:
+        (root / name).write_bytes(b"RIFF")
+    except OSError:
+        pytest.skip("this file system takes only UTF-8 names")
+    assert readable(str(root / name), policy) == root / name
+    assert writable(os.fsdecode(b"caf\xe9"), policy).parent == policy.out_root.resolve()
+
+
+def test_the_person_at_the_keyboard_may_name_a_path_with_two_slashes(policy: PathPolicy) -> None:
+    song = root_of(policy) / "song.wav"
+    doubled = f"/{song}"
+    assert code_of(readable, doubled, policy) == "path_refused"
+    assert readable(doubled, local_policy([Path(doubled)], policy.out_root)) == song
+
+
+def test_an_output_refused_at_the_keyboard_speaks_of_its_own_option(policy: PathPolicy) -> None:
+    (policy.out_root / "file").write_bytes(b"")
+    at_keyboard = local_policy([root_of(policy) / "song.wav"], policy.out_root / "file")
+    with pytest.raises(StembridgeError) as caught:
+        writable(None, at_keyboard)
+    assert caught.value.remedy == "Choose another folder with --out."
+
+
+@pytest.mark.parametrize("name", ["CON", "nul", "Com1", "LPT9.target", "aux .x", "NUL:", "PRN."])
+def test_device_names_are_known_in_every_spelling(name: str) -> None:
+    assert is_device_name(name)
+    assert not is_device_name(f"{name[0]}x{name[1:]}")
 
 
 def test_what_is_missing_inside_is_not_found_and_outside_refused(policy: PathPolicy) -> None:

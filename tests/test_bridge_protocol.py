@@ -125,6 +125,13 @@ def test_arguments_that_do_not_fit_are_refused_with_the_usage(wire: list[tuple[s
         assert caught.value.rid == "r1"
 
 
+def test_an_address_that_resembles_none_gets_the_list() -> None:
+    for name in ("bogus", "x", "nothing", "stem"):
+        with pytest.raises(osc.Rejected, match="The addresses are /stembridge/ping") as caught:
+            codec.decode_request(osc.write(f"/stembridge/{name}", [("s", "r1")]))
+        assert "Did you mean" not in str(caught.value)
+
+
 def test_an_address_that_does_not_exist_names_the_nearest() -> None:
     with pytest.raises(osc.Rejected, match="Did you mean /stembridge/submit") as caught:
         codec.decode_request(osc.write("/stembridge/sumbit", [("s", "r1")]))

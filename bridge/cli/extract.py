@@ -32,16 +32,14 @@ def extract(
 ) -> None:
     """Take what PROMPT names out of a file: writes the target, the residual and a manifest."""
     from bridge.intake import to_request
-    from bridge.paths import PathPolicy
+    from bridge.paths import local_policy
     from engine.models import Shelf
     from engine.separate import separate
 
     fields = asking.source_fields(source, span, not_span, region)
     fields |= asking.given(prompt=prompt, keep=keep, preset=preset, model=model, quality=quality, nfe=nfe, seed=seed)
     fields |= asking.given(context=context, output=output, name=name, candidates=candidates)
-    # The person at the keyboard may read what the system lets them read; the engine's own list is for the network.
-    anchors = {Path(path.absolute().anchor) for path in source}
-    request = to_request(fields, PathPolicy(tuple(anchors), out.expanduser().absolute()))
+    request = to_request(fields, local_policy(source, out.expanduser().absolute()))
     with console.stoppable() as stopped, console.progress_bar(request.prompt or "separating") as on_progress:
         separation = separate(request, Shelf(), on_progress=on_progress, cancelled=stopped)
     if as_json:

@@ -26,8 +26,8 @@ def parse_range(text: str, option: str, *, open_end: bool = False) -> tuple[floa
             f"{option} {text[:60]!r} is not a time range.",
             "Write START:END in seconds (12:20), or START-END with minutes (1:05-1:20.5).",
         )
-    start_s = seconds(parts[0], key=option)
-    end_s = seconds(parts[1], key=option) if parts[1] else None
+    start_s = seconds(parts[0], key=option, typed=True)
+    end_s = seconds(parts[1], key=option, typed=True) if parts[1] else None
     if end_s is not None and end_s <= start_s:
         raise StembridgeError(
             "bad_value",
