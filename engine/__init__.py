@@ -3,7 +3,7 @@
 request, errors            what is asked and answered, and every failure
 audio, resample, blocks    files in, streamed, at any rate
 stft, windows, stereo      transforms, long material, and a model's masks laid on the original channels
-wav, stems, manifest       files out: whole or not at all, stamped with their place, described
+wav, riff, stems, manifest files out: whole or not at all, stamped with their place, described
 bundle, models, runtime    a model on disk, choosing and opening one, and the small face every model wears
 mask_model, intent         models that estimate masks, and what a prompt asks of one that knows two stems
 flow_model, flow_solve     models that follow a velocity: sampling, multidiffusion and scoring are their parts
