@@ -14,6 +14,8 @@ class ProjectFunctions:
     """What `reaper.*` does to `tracks`; nothing is changed outside an undo block."""
 
     tracks: list[Track]
+    markers: list[tuple[bool, float, float, str]]
+    """Whether it is a region, from, to, name."""
     range_s: tuple[float, float]
     undo_points: list[str]
     built_peaks: list[str]
@@ -31,6 +33,11 @@ class ProjectFunctions:
         assert not is_set
         assert not is_loop
         return self.range_s
+
+    def _EnumProjectMarkers3(self, _: Any, project: int, index: int) -> tuple[Any, ...]:
+        if index >= len(self.markers):
+            return 0, False, 0.0, 0.0, "", 0, 0
+        return int(index) + 1, *self.markers[int(index)], int(index) + 1, 0
 
     def _CountTracks(self, _: Any, project: int) -> int:
         return len(self.tracks)

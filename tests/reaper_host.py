@@ -40,6 +40,7 @@ class Host(ProjectFunctions):
         self.scripts, self.project_dir = scripts, project_dir
         project_dir.mkdir(parents=True, exist_ok=True)
         self.tracks: list[Track] = []
+        self.markers: list[tuple[bool, float, float, str]] = []
         self.range_s = (0.0, 0.0)
         self.messages: list[str] = []
         self.asked: list[tuple[str, list[str], list[str]]] = []

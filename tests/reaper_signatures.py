@@ -74,6 +74,7 @@ SIGNATURES = {
     "RecursiveCreateDirectory": "str int",
     "GetPlayState": "",
     "GetSet_LoopTimeRange2": "proj bool bool num num bool",
+    "EnumProjectMarkers3": "proj int",
     "CountTracks": "proj",
     "GetTrack": "proj int",
     "CountSelectedTracks": "proj",

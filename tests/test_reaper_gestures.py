@@ -316,3 +316,42 @@ def test_what_is_known_of_a_stem_lies_on_it(desk: Desk) -> None:
     known = json.loads(take.strings["P_EXT:stembridge"])
     assert (known["kind"], known["op"], known["prompt"], known["job"]) == ("target", "extract", "vocals", "j1")
     assert take.strings["P_NAME"] == "Lead Vox · vocals"
+
+
+@pytest.mark.parametrize("playrate", [1.0, 0.5])
+def test_regions_say_what_sounds_where(desk: Desk, playrate: float) -> None:
+    desk.item.takes[0].values["D_PLAYRATE"] = playrate
+    desk.host.select(desk.track)
+    desk.host.markers = [
+        (True, 9.0, 10.5, " Lead Vocals "),
+        (False, 11.0, 0.0, "vocals"),
+        (True, 11.0, 11.5, "lead vocals"),
+        (True, 11.25, 12.0, "drums"),
+        (True, 12.0, 12.5, "no drums"),
+        (True, 12.5, 12.75, "-"),
+        (True, 12.5, 12.75, ""),
+        (True, 20.0, 21.0, "bass"),
+    ]
+    desk.host.press("regions_to_jobs")
+    desk.host.settle()
+    base = 22_050 if playrate == 1 else 0  # the item's own file, or one that begins with the item
+
+    def at(*times_s: float) -> list[int]:
+        return [base + round((time_s - 10.0) * 44_100) for time_s in times_s]
+
+    asked = {fields["prompt"]: fields for fields in desk.asked()}
+    assert list(asked) == ["lead vocals", "drums"]
+    assert asked["lead vocals"]["span+"] == [at(10.0, 10.5), at(11.0, 11.5)]
+    assert asked["lead vocals"]["span-"] == [at(12.5, 12.75)]
+    assert asked["drums"]["span+"] == [at(11.25, 12.0)]
+    assert asked["drums"]["span-"] == [at(12.0, 12.5), at(12.5, 12.75)]
+    assert len(desk.host.undo_points) == 1
+    assert {"Lead Vox · lead vocals", "Lead Vox · drums"} < set(desk.names())
+    assert all(item.span == (10.0, 3.0) for track in desk.host.tracks for item in track.items)
+
+
+def test_no_region_over_the_items_is_said(desk: Desk) -> None:
+    desk.host.markers = [(True, 20.0, 21.0, "bass"), (True, 10.0, 11.0, "no drums")]
+    desk.host.press("regions_to_jobs")
+    assert "No named region" in desk.host.messages[0]
+    assert desk.asked() == []

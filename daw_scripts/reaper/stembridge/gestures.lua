@@ -41,7 +41,7 @@ function sb.orders_of(pieces, op, prompts)
 end
 
 local function hand_over(orders, what)
-	local last = { op = orders[1].op, what = what, prompt = orders[1].prompt }
+	local last = { op = orders[1].op, what = what, prompt = orders[1].prompt, regions = orders[1].present ~= nil }
 	reaper.SetExtState("stembridge", "last", sb.encode(last), false)
 	local problems = sb.send(orders)
 	sb.start_results()
@@ -78,11 +78,31 @@ end
 function sb.gestures.again()
 	local last = sb.decode(reaper.GetExtState("stembridge", "last"))
 	if type(last) ~= "table" then return sb.tell({ "There is nothing to repeat yet." }) end
+	if last.regions then return sb.gestures.regions() end
 	local pieces, kind = pieces_to_work_on(last.what)
 	if not pieces or last.op == "example" and not need_range(kind) then return end
 	local orders = sb.orders_of(pieces, last.op)
 	for _, order in ipairs(orders) do order.prompt = last.prompt end
 	hand_over(orders, last.what)
+end
+
+-- One request for each selected item (or each item of the selected tracks) and each name a region over it has; the
+-- regions of that name say where it sounds, those named “-” or “no <name>” where it does not.
+function sb.gestures.regions()
+	local what = reaper.CountSelectedMediaItems(sb.PROJECT) > 0 and "items" or "tracks"
+	local pieces = pieces_to_work_on(what)
+	if not pieces then return end
+	local orders, gesture = {}, sb.new_id()
+	for _, piece in ipairs(pieces) do
+		for _, wish in ipairs(sb.wishes_of_regions(piece)) do
+			wish.piece, wish.op, wish.gesture = piece, "extract", gesture
+			orders[#orders + 1] = wish
+		end
+	end
+	if #orders == 0 then
+		return sb.tell({ "No named region lies over the selected items. Draw a region where a sound is heard and name it after the sound." })
+	end
+	hand_over(orders, what)
 end
 
 -- Withdraws what no engine has read and asks it to stop the rest. Another project's requests go on.

@@ -50,9 +50,21 @@ local function place_in_capture(piece, rid, whole)
 	return { path = capture.path, item = { 0, capture.n }, part = part, item_offset_s = 0, part_offset_s = 0, capture = capture }
 end
 
--- An entry for the ledger, with the request in it; or nil and why. `order` is {piece, op, prompt, gesture}.
+-- Stretches of the timeline as samples of the file, cut at the item; nil when none is left.
+local function spans_of(piece, item, stretches)
+	local spans, base_s = {}, (piece.plain and piece.start_s or 0) - piece.item_position_s
+	for _, stretch in ipairs(stretches) do
+		local a = math.max(item[1], down((base_s + stretch.from_s) * piece.rate_hz))
+		local b = math.min(item[2], up((base_s + stretch.to_s) * piece.rate_hz))
+		if a < b then spans[#spans + 1] = { a, b } end
+	end
+	return #spans > 0 and spans or nil
+end
+
+-- An entry for the ledger, with the request in it; or nil and why. `order` is {piece, op, prompt, gesture}, and where
+-- regions say what sounds when, {present, absent} too.
 function sb.entry_of(order)
-	local piece, rid, whole = order.piece, sb.new_id(), order.op == "example"
+	local piece, rid, whole = order.piece, sb.new_id(), order.op == "example" or order.present ~= nil
 	local place = piece.plain and place_in_file(piece) or place_in_capture(piece, rid, whole)
 	local capture = place.capture
 	if capture and capture.n * capture.n_channels * 4 > MAX_BYTES then
@@ -63,6 +75,8 @@ function sb.entry_of(order)
 		piece.position_s, piece.length_s = piece.item_position_s, piece.item_length_s
 		piece.fade_in_s, piece.fade_out_s = piece.item_fade_in_s, piece.item_fade_out_s
 	end
+	local present = (whole or piece.in_range) and { place.part } or nil
+	if order.present then present = spans_of(piece, place.item, order.present) end
 	return {
 		rid = rid, gesture = order.gesture, op = order.op, piece = piece, capture = capture,
 		offset_s = whole and place.item_offset_s or place.part_offset_s,
@@ -70,7 +84,7 @@ function sb.entry_of(order)
 			rid = rid, op = "submit", path = place.path, rate = piece.rate_hz, start = back[1], ["end"] = back[2],
 			item = place.item, position = math.max(0, math.floor(piece.position_s * piece.rate_hz + 0.5)), keep = "both",
 			track = not order.prompt and piece.track or nil, prompt = order.prompt,
-			["span+"] = (whole or piece.in_range) and { place.part } or nil,
+			["span+"] = present, ["span-"] = order.absent and spans_of(piece, place.item, order.absent) or nil,
 			name = sb.file_name(piece.track) .. " " .. rid:gsub("^reaper%-", ""),
 		},
 	}
