@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from engine.errors import Cancelled, StembridgeError
 from engine.request import Separation, Span
 
 DEADLINE_S = 120.0
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 @pytest.fixture
@@ -221,6 +223,26 @@ def test_files_of_others_are_left_alone(take: Media, tmp_path: Path) -> None:
     assert outcomes[0].result.target == out / "vocals.vocals 2.target.wav"
 
 
+def test_two_batches_in_one_folder_do_not_meet(take: Media, tmp_path: Path) -> None:
+    out, codes = tmp_path / "out", []
+
+    code = (
+        "import sys; from pathlib import Path; from engine.jobs.journal import Journal\n"
+        "from engine.errors import StembridgeError\n"
+        f"try: Journal(Path({str(out)!r}) / '.stembridge' / 'batch.sqlite3')\n"
+        "except StembridgeError as e: print(e.code)"
+    )
+
+    def other_process(request, *rest):
+        if not codes:
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=ENV)
+            codes.append(done.stdout.strip())
+        return fake_render(request, *rest)
+
+    run_batch(four(take, out), out, render=other_process)
+    assert codes == ["engine_running"]
+
+
 def test_a_deleted_stem_is_rendered_again(take: Media, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first: list[Outcome] = run_batch(four(take, out), out, render=fake_render)
@@ -316,6 +338,30 @@ def test_nothing_to_do_says_so(tmp_path: Path, capsys) -> None:
     assert "nothing_to_do" in capsys.readouterr().err
 
 
+def test_ctrl_c_stops_and_says_how_to_go_on(tmp_path: Path, mixture_file) -> None:
+    for n in range(30):
+        mixture_file(1.0, name=f"in/vocals {n}.wav", seed=n)
+    command = [sys.executable, "-m", "bridge", "session", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    with subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        before = []
+        for line in process.stderr:
+            before.append(line)
+            if line.startswith("done 1"):
+                process.send_signal(signal.SIGINT)
+                break
+        told = process.stderr.read()
+        assert process.stdout is not None
+        process.stdout.read()
+    assert process.returncode == 130, "".join([*before, told])
+    assert "of 30 are done" in told
+    assert f"stembridge session {tmp_path / 'in'} --out {tmp_path / 'out'}" in told
+    report = json.loads((tmp_path / "out" / "stembridge-session.json").read_text())
+    assert report["done"] + report["not_reached"] == 30
+    assert report["not_reached"] > 0
+    assert not list((tmp_path / "out").rglob("*.part"))
+
+
 def test_killed_at_random_moments_it_goes_on(song: Path, tmp_path: Path, capsys) -> None:
     """Every stem once, whole, nulling; and no job runs again once it has finished."""
     out, log = tmp_path / "out", tmp_path / "runs.log"
@@ -330,13 +376,12 @@ def test_killed_at_random_moments_it_goes_on(song: Path, tmp_path: Path, capsys)
         "sys.exit(main(sys.argv[1:]))"
     )
     arguments = ["session", str(song), "--out", str(out), "--no-new-session"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     moment = random.Random(6)
     n_killed = 0
     deadline_s = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline_s:
         before = log.read_text().count("open") if log.exists() else 0
-        process = subprocess.Popen([sys.executable, "-c", code, *arguments], env=env, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen([sys.executable, "-c", code, *arguments], env=ENV, stderr=subprocess.DEVNULL)
         while n_killed < 5 and process.poll() is None and time.monotonic() < deadline_s:
             if log.exists() and log.read_text().count("open") > before:
                 time.sleep(moment.uniform(0, 0.15))  # any moment is right: this is when the power goes
