@@ -111,6 +111,8 @@ SCENARIOS = (
     Scenario("one channel of a stereo file", channel=3, read_by_host=True),
     Scenario("a compressed file", file="take 1.ogg", read_by_host=True),
     Scenario("names in other scripts", track="Голос «соло» 🎤", file="Привет, 歌.wav"),
+    Scenario("a very long name", track="Ein sehr langer Name für eine Spur mit dem Gesang, " * 4),
+    Scenario("a name that is no file name", track='../Lead: "Vox" <1>?*|\\'),
     Scenario("an override after two colons", track="BUS 7 :: lead vocals"),
     Scenario("a nameless track, asked", track="Audio 7", answers=(("drums",),), prompt="drums"),
     Scenario(

@@ -111,8 +111,8 @@ local function copy_some(deadline_s)
 		if not copy then
 			copy = table.remove(arriving.to_copy, 1)
 			if not copy then return false end
-			local name = sb.file_name(stem_name(copy.stems.entry, copy.kind)) .. " "
-				.. copy.stems.entry.rid:gsub("^reaper%-", "") .. ".wav"
+			local name = sb.file_name(stem_name(copy.stems.entry, copy.kind)) .. " " -- which may have been cut short
+				.. copy.stems.entry.rid:gsub("^reaper%-", "") .. "." .. copy.kind .. ".wav"
 			local why
 			copy.work, why = sb.begin_copy(copy.from, name)
 			copy.failed = not copy.work and why
