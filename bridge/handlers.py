@@ -68,7 +68,6 @@ class Call:
     listeners: Listeners
     is_own: Callable[[str, int], bool]
     """Whether a host and port are the server's own."""
-    allow_remote: bool
     busy: bool
 
 
@@ -91,7 +90,7 @@ def _info(call: Call, request: requests.Info) -> api.Message:
 def _listener(call: Call, host: str, port: int) -> Peer:
     if not host and not port:
         return call.peer
-    return udp_peer(host or call.peer.host, port, allow_remote=call.allow_remote, is_own=call.is_own)
+    return udp_peer(host or call.peer.host, port, is_own=call.is_own)
 
 
 def _subscribe(call: Call, request: requests.Subscribe) -> api.Message:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -18,6 +19,8 @@ PROGRESS_INTERVAL_S: Final = 0.1
 """Progress events of one job are at least this far apart on the wire."""
 _RUN: Final = secrets.token_hex(4)
 """Marks this run of the engine: a TCP connection does not outlive it, a UDP address does."""
+
+logger = logging.getLogger(__name__)
 
 
 def client_text(peer: Peer, rid: str) -> str:
@@ -41,13 +44,13 @@ def peer_of(client: str) -> Peer | None:
     return None
 
 
-def udp_peer(host: str, port: int, *, allow_remote: bool, is_own: Callable[[str, int], bool]) -> Peer:
+def udp_peer(host: str, port: int, *, is_own: Callable[[str, int], bool]) -> Peer:
     """The address a client wants events at. Raises `StembridgeError` (`bad_value`)."""
     try:
         address = ipaddress.ip_address("127.0.0.1" if host.lower() == "localhost" else host)
     except ValueError as e:
         raise StembridgeError("bad_value", f"The host is {host[:80]!r}.", "Use an IP address or localhost.") from e
-    if not address.is_loopback and not allow_remote:
+    if not address.is_loopback:
         raise StembridgeError(
             "bad_value",
             f"The host {address} is another machine's.",
@@ -68,14 +71,23 @@ class Listeners:
         """When each running job's progress was last told."""
 
     def add(self, listener: Peer, topics: Iterable[Value]) -> None:
-        """Subscribes; a second time replaces the topics. Raises `StembridgeError` (`bad_value`, `too_long`)."""
+        """Subscribes; a second time replaces the topics and counts as new.
+
+        Beyond `MAX_SUBSCRIPTIONS` the oldest over UDP goes, where a program may have ended without a word; a TCP
+        client's goes with its connection. Raises `StembridgeError` (`bad_value`; `too_long` when all are over TCP).
+        """
         chosen = {str(topic) for topic in topics} or set(TOPICS) - {"reply"}
         if wrong := chosen - set(TOPICS):
             raise StembridgeError(
                 "bad_value", f"There is no topic {sorted(wrong)[0][:60]!r}.", f"The topics are {', '.join(TOPICS)}."
             )
         if listener not in self._topics and len(self._topics) >= MAX_SUBSCRIPTIONS:
-            raise StembridgeError("too_long", f"{MAX_SUBSCRIPTIONS} programs have subscribed.", "Unsubscribe some.")
+            oldest = next((peer for peer in self._topics if peer.via == "udp"), None)
+            if oldest is None:
+                raise StembridgeError("too_long", f"{MAX_SUBSCRIPTIONS} programs have subscribed.", "Unsubscribe some.")
+            logger.info("The subscription of %s:%d gives way to a new one.", oldest.host, oldest.port)
+            del self._topics[oldest]
+        self._topics.pop(listener, None)
         self._topics[listener] = frozenset(topic for topic in TOPICS if topic in chosen)
 
     def remove(self, listener: Peer) -> None:

@@ -44,7 +44,8 @@ class Info(Request):
 
 @dataclass(frozen=True)
 class Subscribe(Request):
-    """Send events there too. Only this machine's own addresses are allowed unless the engine is told otherwise.
+    """Send events there too. Only this machine's own addresses are allowed. A subscription lasts until the engine or
+    its TCP connection ends; beyond 64 the oldest over UDP gives way, and to subscribe again makes one the newest.
 
     Answers still go to the address that asked. A program that cannot listen on the port it sends from subscribes the
     port it listens on and names the topic `reply` too: it gets a copy of every answer, and knows its own by their rid.

@@ -71,8 +71,6 @@ class Settings:
     cache_dir: Path = field(default_factory=default_cache_dir)
     mailbox: Path | None = field(default_factory=default_folder)
     """None for an engine without a mailbox."""
-    allow_remote: bool = False
-    """Whether clients may have events sent to other machines."""
     max_waiting: int = MAX_WAITING
     preload: bool = True
     """Whether the preferred model is loaded at the start, so that the first job does not wait for it."""
@@ -117,7 +115,7 @@ def serving(settings: Settings) -> Iterator[Running]:
         journal = stack.enter_context(Journal(settings.state_dir / JOURNAL_NAME))
         queue = stack.enter_context(JobQueue(run, journal, max_waiting=settings.max_waiting, on_event=hub.take))
         backend = _backend(settings, queue, shelf, runtimes)
-        server = OscServer(backend, bound, allow_remote=settings.allow_remote)
+        server = OscServer(backend, bound)
         listeners: list[Callable[[JobEvent], None]] = [server.notify]
         if settings.mailbox is not None:
             mailbox = stack.enter_context(Mailbox(settings.mailbox, backend, port=port))

@@ -32,10 +32,9 @@ logger = logging.getLogger(__name__)
 class OscServer:
     """Serves the API on its own thread between `start` and `close`; a context manager."""
 
-    def __init__(self, backend: Backend, bound: Bound, *, allow_remote: bool = False) -> None:
-        """Takes over the sockets of `bound`. `allow_remote` lets clients subscribe other machines' addresses."""
+    def __init__(self, backend: Backend, bound: Bound) -> None:
+        """Takes over the sockets of `bound`."""
         self._backend = backend
-        self._allow_remote = allow_remote
         self._listeners = Listeners()
         self._events: deque[JobEvent] = deque()
         self._active: set[str] = set()
@@ -107,7 +106,7 @@ class OscServer:
 
     def _call(self, peer: Peer) -> Call:
         is_own = self._transport.is_own
-        return Call(peer, self._backend, self._listeners, is_own, self._allow_remote, bool(self._active))
+        return Call(peer, self._backend, self._listeners, is_own, bool(self._active))
 
     def _reply(self, peer: Peer, answer: bytes) -> None:
         for listener in self._listeners.of_topic("reply", peer):

@@ -97,7 +97,7 @@ def fake_backend(queue: JobQueue, folder: Path, warmed: list[str] | None = None)
 
 @contextmanager
 def fake_engine(
-    folder: Path, *, hosts: tuple[str, ...] = ("127.0.0.1",), allow_remote: bool = False, journal: Path | None = None
+    folder: Path, *, hosts: tuple[str, ...] = ("127.0.0.1",), journal: Path | None = None
 ) -> Iterator[FakeEngine]:
     """A running server for as long as the block runs."""
     source = folder / "song.wav"
@@ -111,7 +111,7 @@ def fake_engine(
 
     with Journal(journal) as opened, JobQueue(run, opened, on_event=tell) as queue:
         backend = fake_backend(queue, folder, warmed)
-        with OscServer(backend, bind(hosts), allow_remote=allow_remote) as server:
+        with OscServer(backend, bind(hosts)) as server:
             told.append(server.notify)
             try:
                 yield FakeEngine(server, backend, queue, run, source, events, warmed)

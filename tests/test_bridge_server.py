@@ -22,7 +22,7 @@ from bridge import codec, osc
 from bridge import protocol as api
 from bridge.client import Client, new_rid
 from bridge.framing import Deframer, frame
-from bridge.listeners import PROGRESS_INTERVAL_S, Listeners, client_text, peer_of
+from bridge.listeners import MAX_SUBSCRIPTIONS, PROGRESS_INTERVAL_S, Listeners, client_text, peer_of
 from bridge.requests import (
     Cancel,
     CancelAll,
@@ -386,9 +386,28 @@ def test_subscribing_the_engine_to_itself_is_refused(engine: FakeEngine, client:
         client.ask(Subscribe("r1", "", 0, ("ended",)))
 
 
-def test_remote_subscribers_only_when_configured(tmp_path: Path) -> None:
-    with fake_engine(tmp_path, allow_remote=True) as engine, Client(engine.port) as client:
-        assert client.ask(Subscribe("r1", "192.0.2.1", 9000)) == api.Ack("r1", "")
+def test_the_oldest_udp_subscription_gives_way_to_a_new_one() -> None:
+    listeners = Listeners()
+    stays = Peer("tcp", "127.0.0.1", 1, 1)
+    listeners.add(stays, ())
+    udp = [Peer("udp", "127.0.0.1", port) for port in range(1000, 1000 + MAX_SUBSCRIPTIONS)]
+    for peer in udp[:-1]:
+        listeners.add(peer, ())
+    listeners.add(udp[0], ("done",))  # alive, so it says so
+    listeners.add(udp[-1], ())
+    assert listeners.of_topic("done", None) == [stays, *udp[2:-1], udp[0], udp[-1]]
+    full = Listeners()
+    for serial in range(MAX_SUBSCRIPTIONS):
+        full.add(Peer("tcp", "127.0.0.1", 1, serial), ())
+    with pytest.raises(StembridgeError) as caught:
+        full.add(udp[0], ())
+    assert caught.value.code == "too_long"
+
+
+def test_a_subscriber_beyond_the_limit_is_served(engine: FakeEngine, client: Client) -> None:
+    for port in range(20_000, 20_000 + MAX_SUBSCRIPTIONS):
+        client.ask(Subscribe(f"r{port}", "127.0.0.1", port, ("failed",)))
+    assert client.ask(Subscribe("last", "", 0)) == api.Ack("last", "")
 
 
 def test_a_client_that_hangs_up_loses_its_events_and_not_its_job(engine: FakeEngine) -> None:
