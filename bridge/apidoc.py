@@ -10,7 +10,7 @@ from bridge import protocol as api
 from bridge.codec import usage
 from bridge.fields import FIELDS
 from bridge.mailbox import HEARTBEAT_S, OPS
-from bridge.mailbox_files import MAX_AGE_S
+from bridge.mailbox_files import MAX_AGE_S, STATUS_MAX_AGE_S
 from bridge.requests import REQUESTS
 from engine.errors import CODES
 
@@ -153,7 +153,12 @@ honoured), and the user's state folder elsewhere.
 - `engine.json` is renewed every {HEARTBEAT_S:g} s while the engine runs: `pid`, `version`, `api`, `time_s` (Unix time),
   `port`. When it is older than 10 s, no engine runs.
 
-Files that nobody takes for {MAX_AGE_S / 86_400:g} days are removed.
+In a mailbox request `path` may itself be a list of mono files, which means what `path+` does. A submit sent again under
+its RID makes no second job: its status is written again. Requests that nobody takes for {MAX_AGE_S / 86_400:g} days are
+removed, and statuses after {STATUS_MAX_AGE_S / 86_400:g} days, when the engine forgets the job too.
+
+On Linux and macOS the folder must belong to the engine's user, and no other user may write to it (`chmod 700`): the
+engine refuses to start otherwise. It also refuses requests that belong to another user.
 """
 
 

@@ -21,7 +21,17 @@ import platformdirs
 
 from bridge import telling
 from bridge.handlers import Backend
-from bridge.mailbox_files import RID, NotYet, read_status, sweep, take, waiting, write_whole
+from bridge.mailbox_files import (
+    MAX_AGE_S,
+    RID,
+    STATUS_MAX_AGE_S,
+    NotYet,
+    require_private,
+    sweep,
+    take,
+    waiting,
+    write_whole,
+)
 from bridge.protocol import API
 from engine.errors import StembridgeError, internal
 from engine.jobs.job import INTERACTIVE_PRIORITY, PREVIEW_PRIORITY, Job, JobEvent
@@ -30,6 +40,7 @@ POLL_S: Final = 0.1
 HEARTBEAT_S: Final = 2.0
 SWEEP_S: Final = 3_600.0
 OPS: Final = ("submit", "preview", "cancel", "ping")
+_PARTS: Final = ("requests", "status", "clients")
 _MAX_A_ROUND: Final = 256
 
 logger = logging.getLogger(__name__)
@@ -46,7 +57,8 @@ class Mailbox:
     def __init__(self, folder: Path, backend: Backend, *, port: int) -> None:
         """Makes the folder, and writes again how the jobs of an earlier run stand.
 
-        Raises `StembridgeError` (`output_not_writable`) when the folder cannot be made.
+        Raises `StembridgeError`: `output_not_writable` when the folder cannot be made, `path_refused` when others may
+        write to it.
         """
         self._folder, self._backend, self._port = folder, backend, port
         self._events: deque[JobEvent] = deque()
@@ -62,6 +74,8 @@ class Mailbox:
         self._thread = threading.Thread(target=self._run, name="stembridge-mailbox", daemon=True)
         try:
             self._make_folders()
+            for part in ("", *_PARTS):
+                require_private(self._folder / part)
         except OSError as e:
             raise StembridgeError(
                 "output_not_writable", f"The mailbox {folder} cannot be made: {e.strerror}.", "Check its permissions."
@@ -106,8 +120,8 @@ class Mailbox:
                 self._heartbeat_s = now_s
             if now_s - self._sweep_s >= SWEEP_S:
                 self._sweep_s = now_s
-                for part in ("requests", "status"):
-                    for path in sweep(self._folder / part, time.time()):
+                for part, max_age_s in (("requests", MAX_AGE_S), ("status", STATUS_MAX_AGE_S)):
+                    for path in sweep(self._folder / part, time.time(), max_age_s):
                         logger.info("Removed the old file %s.", path)
             for path in waiting(self._folder / "requests")[:_MAX_A_ROUND]:
                 if path.name not in self._stuck:
@@ -126,8 +140,8 @@ class Mailbox:
             self._wake.clear()
 
     def _make_folders(self) -> None:
-        for part in (self._folder, *(self._folder / name for name in ("requests", "status", "clients"))):
-            part.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for part in ("", *_PARTS):
+            (self._folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def _beat(self) -> None:
         sign = {"pid": os.getpid(), "version": self._backend.version, "api": API, "time_s": time.time()}
@@ -145,7 +159,7 @@ class Mailbox:
                 if rid is None or rid in self._jobs:
                     continue
                 self._jobs[rid] = job.id
-                if not job.state.final or read_status(self._status(rid)) is not None:
+                if not job.state.final or os.path.lexists(self._status(rid)):
                     self._due[rid] = status(rid, job)
 
     def _serve(self, path: Path) -> None:

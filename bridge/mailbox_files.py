@@ -18,10 +18,13 @@ from typing import Any, Final
 from bridge.forms import parse_object
 from bridge.protocol import MAX_PACKET_BYTES
 from engine.errors import StembridgeError
+from engine.jobs.journal import MAX_AGE_S as JOURNAL_MAX_AGE_S
 
 RID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 MAX_AGE_S: Final = 7 * 86_400.0
-"""Files nobody has taken for this long are removed."""
+"""Requests, and drafts of them, that nobody has taken for this long are removed."""
+STATUS_MAX_AGE_S: Final = JOURNAL_MAX_AGE_S
+"""Statuses wait for their reader as long as the journal keeps the job: a session may be opened again after weeks."""
 SETTLE_S: Final = 1.0
 """A request that cannot be read and is younger than this may still be on its way: it is looked at again."""
 
@@ -47,7 +50,7 @@ def take(path: Path) -> dict[str, Any]:
     """The JSON object of a request file, whose `rid` is the file's name.
 
     Raises `NotYet`, `FileNotFoundError` when it was withdrawn, or `StembridgeError`: `bad_message`, `too_long`,
-    `file_unreadable`.
+    `file_unreadable`, `path_refused`.
     """
     # No symlink is followed and a pipe does not block, so only a regular file is ever read.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -61,6 +64,10 @@ def take(path: Path) -> dict[str, Any]:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise StembridgeError("bad_message", f"The request {path.name} is not a file.", "Write a JSON file.")
+        if os.name == "posix" and status.st_uid != os.geteuid():
+            raise StembridgeError(
+                "path_refused", f"The request {path.name} belongs to another user.", "Send it as the engine's user."
+            )
         if status.st_size > MAX_PACKET_BYTES:
             raise StembridgeError(
                 "too_long", f"The request has {status.st_size} bytes.", f"Use at most {MAX_PACKET_BYTES}."
@@ -96,20 +103,30 @@ def write_whole(path: Path, values: Mapping[str, Any]) -> None:
         raise
 
 
-def read_status(path: Path) -> dict[str, Any] | None:
-    """A status file that is there; None when it is not, or is no status. Raises nothing."""
-    try:
-        return parse_object(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, StembridgeError):
-        return None
+def require_private(folder: Path) -> None:
+    """Raises `StembridgeError` (`path_refused`) where another user owns the folder or may write to it.
+
+    Who can put a file there gives the engine orders in our name. Windows keeps the user's folders private itself.
+    """
+    if os.name != "posix":
+        return
+    found = folder.stat()
+    if found.st_uid != os.geteuid():
+        raise StembridgeError(
+            "path_refused", f"The mailbox folder {folder} belongs to another user.", "Choose another with --mailbox."
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StembridgeError(
+            "path_refused", f"Other users may write to the mailbox folder {folder}.", f"Run: chmod 700 '{folder}'"
+        )
 
 
-def sweep(folder: Path, now_s: float) -> Iterator[Path]:
-    """Removes files older than `MAX_AGE_S` (seconds of `time.time`) and yields them; folders are left alone."""
+def sweep(folder: Path, now_s: float, max_age_s: float) -> Iterator[Path]:
+    """Removes files older than `max_age_s` at `now_s` (seconds of `time.time`) and yields them; not folders."""
     for path in list(folder.iterdir()) if folder.is_dir() else []:
         try:
             status = path.lstat()
-            if not stat.S_ISDIR(status.st_mode) and now_s - status.st_mtime > MAX_AGE_S:
+            if not stat.S_ISDIR(status.st_mode) and now_s - status.st_mtime > max_age_s:
                 path.unlink()
                 yield path
         except OSError:  # gone, or not ours to remove: the next sweep comes

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from bridge import mailbox_files
 from bridge.mailbox import Mailbox, default_folder, rid_of
-from bridge.mailbox_files import MAX_AGE_S, SETTLE_S, NotYet, take, write_whole
+from bridge.mailbox_files import MAX_AGE_S, SETTLE_S, STATUS_MAX_AGE_S, NotYet, take, write_whole
 from bridge.protocol import MAX_PACKET_BYTES
 from engine.errors import StembridgeError
 from engine.jobs.job import PREVIEW_PRIORITY
+from engine.jobs.journal import MAX_AGE_S as JOURNAL_MAX_AGE_S
 from engine.jobs.journal import Journal
 from engine.jobs.queue import JobQueue
 
@@ -307,16 +308,56 @@ def test_any_content_is_answered_and_ends_nothing(box: Box, content: bytes) -> N
 
 
 def test_stale_files_are_removed(box: Box) -> None:
-    for part in ("requests", "status"):
+    for part, age_s in (("requests", MAX_AGE_S), ("status", STATUS_MAX_AGE_S)):
         for name in ("old.tmp", "old.txt", "new.tmp"):
             path = box.folder / part / name
             path.write_text("{}")
-            if name.startswith("old"):
-                old(path, MAX_AGE_S + 10)
+            old(path, age_s + 10 if name.startswith("old") else age_s - 60)
     box.mailbox._sweep_s = float("-inf")
     box.mailbox.poll()
     assert box.left() == ["new.tmp"]
     assert os.listdir(box.folder / "status") == ["new.tmp"]
+
+
+def test_a_result_waits_for_its_reader_as_long_as_the_journal_keeps_the_job(box: Box) -> None:
+    box.submit("r1")
+    box.ends("r1")
+    for age_s, there in ((MAX_AGE_S + 60, True), (MAX_AGE_S * 4, True), (31 * 86_400.0, False)):
+        old(box.folder / "status" / "r1.json", age_s)
+        box.mailbox._sweep_s = float("-inf")
+        box.mailbox.poll()
+        assert (box.status("r1") is not None) is there
+    assert STATUS_MAX_AGE_S == JOURNAL_MAX_AGE_S
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")
+@pytest.mark.parametrize("part", ["", "requests", "status"])
+def test_a_mailbox_that_others_may_write_to_is_refused(tmp_path: Path, part: str) -> None:
+    folder = tmp_path / "mailbox" / part
+    folder.mkdir(parents=True)
+    for mode in (0o777, 0o770, 0o702):
+        folder.chmod(mode)
+        with pytest.raises(StembridgeError, match=f"chmod 700 '{folder}'") as caught, opened(tmp_path):
+            pass
+        assert caught.value.code == "path_refused"
+    folder.chmod(0o755)
+    with opened(tmp_path) as box:
+        box.submit("r1")
+        assert box.ends("r1")["state"] == "done"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")
+def test_another_users_mailbox_and_requests_are_refused(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    me = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    with pytest.raises(StembridgeError, match="belongs to another user"):
+        mailbox_files.require_private(box.folder)
+    box.submit("r1")
+    box.mailbox.poll()
+    told = box.status("r1") or {}
+    assert (told["state"], told["code"]) == ("refused", "path_refused")
+    assert box.left() == []
+    assert box.queue.jobs() == []
 
 
 def test_a_folder_that_vanishes_is_made_again(box: Box) -> None:
@@ -428,16 +469,18 @@ def test_killed_before_the_request_was_removed_it_is_still_one_job(
 def test_what_the_reader_has_taken_is_not_told_again(tmp_path: Path) -> None:
     journal = tmp_path / "journal.sqlite3"
     with opened(tmp_path, journal=journal) as first:
-        for rid in ("taken", "waiting", "running"):
+        for rid in ("taken", "waiting", "running", "torn"):
             first.submit(rid)
             first.ends(rid)
         (first.folder / "status" / "taken.json").unlink()
+        (first.folder / "status" / "torn.json").write_bytes(b"")
         (first.folder / "status" / "running.json").write_text('{"rid": "running", "state": "running"}')
     with opened(tmp_path, journal=journal) as second:
         second.mailbox.poll()
         assert second.status("taken") is None
         assert (second.status("waiting") or {})["state"] == "done"
         assert (second.status("running") or {})["state"] == "done"  # it ended just before the engine did
+        assert (second.status("torn") or {})["state"] == "done"  # a power cut left it empty
 
 
 def test_only_our_own_client_texts_are_read() -> None:
