@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,6 +30,8 @@ from export.to_onnx import OPSET, check_opset, write_stage
 from export.verify import Report, refuse, verify
 
 LIBRARIES: Final = ("torch", "onnx", "onnxscript", "onnxruntime")
+LEFTOVER_S: Final = 86_400.0
+"""A folder of a build that has not been touched for so long is of a build that was killed."""
 Told = Callable[[str], None]
 """Called with what is being done, in words."""
 
@@ -187,7 +190,8 @@ def beside(out: Path, n_bytes: int) -> Iterator[Path]:
     """A folder beside `out` for as long as the block runs; leftovers of builds that were killed are removed."""
     part = out.with_name(f"{out.name}.part-{os.getpid()}")
     for left in out.parent.glob(f"{out.name}.part-*"):
-        shutil.rmtree(left, ignore_errors=True)
+        if time.time() - left.stat().st_mtime > LEFTOVER_S:
+            shutil.rmtree(left, ignore_errors=True)
     try:
         part.mkdir(parents=True)
         free = shutil.disk_usage(part).free

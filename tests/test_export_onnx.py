@@ -36,6 +36,7 @@ from engine.runtimes.onnx_flow import OnnxFlow, open_onnx
 from engine.runtimes.torch_runtime import TorchFlow
 from engine.separate import separate
 from export.parts import Parts, load_parts
+from export.quantize import quantize
 from export.stages import STAGES, Stage, Tolerance, axes, example_inputs
 from export.to_onnx import write_stage
 from export.verify import Check, Report, compare, refuse, run_stage, verify
@@ -372,7 +373,9 @@ def test_what_stops_a_build_leaves_nothing(
 ) -> None:
     damage(own / NAME / "onnx-fp32" / "clip.onnx")
     shutil.rmtree(own / NAME / "onnx-fp16")
-    (own / NAME / "onnx-fp32.part-99999").mkdir()
+    left = own / NAME / "onnx-fp32.part-99999"
+    left.mkdir()
+    os.utime(left, (0, 0))
     before = {path: path.read_bytes() for path in (own / NAME).rglob("*") if path.is_file()}
     fail_in(monkeypatch, where, error)
     with pytest.raises((KeyboardInterrupt, StembridgeError)) as caught:
@@ -425,6 +428,12 @@ def test_weights_beside_the_graph(parts: Parts, exact: OnnxFlow, tmp_path: Path)
     given = {name: value.numpy() for name, value in inputs.items()}
     for mine, other in zip(OnnxGraph(files[0], threads=1).run(given), exact.graph("prompt").run(given), strict=True):
         assert np.array_equal(mine, other)
+    small = quantize(files[0], tmp_path / "int8.onnx", external=True)
+    assert [file.name for file in small] == ["int8.onnx", "int8.onnx.data"]
+    assert small[1].stat().st_size < 0.5 * files[1].stat().st_size
+    rough = OnnxGraph(small[0], threads=1).run(given)
+    pairs = list(zip(exact.graph("prompt").run(given), rough, strict=True))
+    assert 0.99 < compare("int8", pairs, Tolerance()).cosine < 1
 
 
 def test_what_is_not_finite_is_an_infinite_error() -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import types
 from pathlib import Path
 
@@ -58,6 +60,19 @@ def test_every_stage_is_built_and_nothing_twice(bundle: Bundle, models: Path, pr
     assert build_plans(bundle, models / "t5-base", precision, told=told.append) == artefact
     assert not any("building its plan" in each for each in told)
     assert not list(bundle.folder.glob("*.part*"))
+
+
+def test_the_command_line_says_what_was_built_and_that_it_was_not_run(bundle: Bundle, models: Path) -> None:
+    build_plans(bundle, models / "t5-base", "fp32")
+    home = models.parent / "home" / "stembridge"
+    home.mkdir(parents=True)
+    shutil.copytree(models, home / "models")
+    command = [sys.executable, "-m", "bridge", "models", "export", NAME, "--to", "tensorrt"]
+    environment = {**os.environ, "XDG_DATA_HOME": str(home.parent), "OMP_NUM_THREADS": "1"}
+    said = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
+    assert said.returncode == 0, said.stderr
+    assert f"velocity-{read_artefact(bundle.folder / 'tensorrt-fp32').stages['velocity'].key[:16]}.plan" in said.stdout
+    assert "were built, not run" in said.stderr
 
 
 def test_a_damaged_plan_is_built_again_and_plans_alone_are_never_used(bundle: Bundle, models: Path) -> None:
