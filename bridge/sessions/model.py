@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-Format = Literal["folder", "rpp", "dawproject", "ardour"]
+Format = Literal["folder", "rpp", "dawproject", "ardour", "als"]
 Obstacle = Literal[
     "", "midi", "stretched", "reversed", "looped", "nested", "no_media", "one_channel", "ramped", "bad_time"
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from bridge.sessions.als import read_als
 from bridge.sessions.ardour import read_ardour
 from bridge.sessions.ardour_write import write_ardour
 from bridge.sessions.dawproject import read_dawproject
@@ -20,6 +21,7 @@ READERS: Final[dict[str, Callable[[Path], Session]]] = {
     ".rpp-bak": read_rpp,
     ".ardour": read_ardour,
     ".dawproject": read_dawproject,
+    ".als": read_als,
 }
 """Suffix → reader; a folder is read by `read_folder`."""
 WRITERS: Final[dict[str, Callable[[Session, tuple[NewTrack, ...], Path], None]]] = {
