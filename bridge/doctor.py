@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import platformdirs
 
-from bridge import install, reaper
+from bridge import install, presets, reaper
 from bridge.codec import decode_answer, encode
 from bridge.paths import default_out_root
 from bridge.protocol import DEFAULT_PORT, Pong
@@ -50,6 +50,7 @@ def examine(
     state = state_dir or Path(platformdirs.user_state_dir("stembridge", appauthor=False))
     yield _folder("state folder", state, "")
     yield _port(port)
+    yield from _presets()
     yield from _daws()
     yield _pictures()
 
@@ -123,6 +124,14 @@ def _engine_version(port: int) -> str | None:
         except (OSError, StembridgeError):
             return None
     return answer.version if isinstance(answer, Pong) else None
+
+
+def _presets() -> Iterator[Finding]:
+    problems = presets.check_presets()
+    for problem in problems:
+        yield Finding("presets", "note", problem.text, problem.remedy)
+    if not problems:
+        yield Finding("presets", "ok", f"your own go into {presets.user_folder()}")
 
 
 def _daws() -> Iterator[Finding]:

@@ -6,6 +6,7 @@ A preset says only what it wants to set; a request's own fields win over it. A u
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,6 +33,8 @@ _PLACE: Final = re.compile(r"\{([^{}]*)\}")
 _LIMITED: Final = ("prompt", "keep", "quality", "nfe", "model", "context_s", "output")
 """Fields that mean what they mean in a `SeparationRequest`, which knows their limits."""
 _UNSAFE: Final = re.compile(r'[/\\:*?"<>|]')
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,15 +113,29 @@ def user_folder() -> Path:
 def load_presets(user_dir: Path | None = None) -> dict[str, Preset]:
     """All presets by name, sorted: ours, and over them those of `user_dir` (the configuration folder when None).
 
-    Raises `StembridgeError` (`bad_preset`) naming the first file, and the key or line in it, that is wrong.
+    A wrong file is left out and logged: it must not stop the others. To name its preset raises what is
+    wrong with it (`find_preset`), and so ours of that name does not stand in for it unnoticed.
     """
-    return {name: _read(name, path) for name, path in sorted(_found(user_dir or user_folder()).items())}
+    presets = {}
+    for name, path in sorted(_found(user_dir or user_folder()).items()):
+        try:
+            presets[name] = _read(name, path)
+        except StembridgeError as e:
+            logger.warning("A preset is left out. %s", e)
+    return presets
 
 
-def find_preset(name: str, presets: Mapping[str, Preset]) -> Preset:
-    """The preset of that name. Raises `StembridgeError` (`unknown_preset`) naming the nearest, and all."""
+def find_preset(name: str, presets: Mapping[str, Preset], user_dir: Path | None = None) -> Preset:
+    """The preset of that name.
+
+    Raises `StembridgeError`: `unknown_preset` naming the nearest, and all; `bad_preset` where `load_presets` had to
+    leave it out.
+    """
     if name in presets:
         return presets[name]
+    left_out = _found(user_dir or user_folder()).get(name)
+    if left_out is not None:
+        return _read(name, left_out)
     near = difflib.get_close_matches(name.lower(), presets, 1)
     raise StembridgeError(
         "unknown_preset",

@@ -47,6 +47,21 @@ def test_the_table_shows_each_finding_and_the_commands_apart(port, capsys):
     assert "This machine is ready." in text
 
 
+def test_a_wrong_preset_is_named_and_does_not_make_the_machine_unready(home, port, capsys):
+    assert found(port)["presets"].state == "ok"
+    folder = home / "stembridge" / "presets"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").write_text("schema = 1\ntitle = 3")
+    finding = found(port)["presets"]
+    assert finding.state == "note"
+    assert str(folder / "mine.toml") in finding.detail
+    assert finding.remedy
+    assert main(["presets", "check"]) == ExitCode.BAD_REQUEST
+    assert str(folder / "mine.toml") in capsys.readouterr().err
+    assert main(["presets", "list", "--json"]) == ExitCode.DONE
+    assert "dialogue" in capsys.readouterr().out
+
+
 def test_a_missing_runtime_means_not_ready_and_names_the_command(port, monkeypatch, capsys):
     def none():
         raise StembridgeError("runtime_missing", "onnxruntime is not installed.", "pip install 'stembridge[cpu]'")

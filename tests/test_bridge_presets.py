@@ -164,7 +164,7 @@ def test_a_wrong_preset_is_named_with_file_key_and_remedy(written, tmp_path, tex
     path = written(text)
     problems = check_presets([path])
     with pytest.raises(StembridgeError) as caught:
-        load_presets(tmp_path)
+        find_preset("mine", load_presets(tmp_path), tmp_path)
     assert problems
     for error in (problems[0], caught.value):
         assert error.code == "bad_preset"
@@ -172,6 +172,20 @@ def test_a_wrong_preset_is_named_with_file_key_and_remedy(written, tmp_path, tex
         assert named in str(error).replace(str(path), "")
         assert helped in error.remedy
         assert error.remedy
+
+
+def test_a_wrong_preset_takes_no_other_away_and_is_logged(written, tmp_path, caplog):
+    written("schema = 1\ntitle = 3", "dialogue.toml")
+    written('schema = 1\ntitle = "Tambourine"\nprompt = "tambourine"', "tambourine.toml")
+    presets = load_presets(tmp_path)
+    assert set(presets) == {*OURS, "tambourine"} - {"dialogue"}
+    assert str(tmp_path / "dialogue.toml") in caplog.text
+    with pytest.raises(StembridgeError) as caught:  # ours does not stand in for it
+        find_preset("dialogue", presets, tmp_path)
+    assert caught.value.code == "bad_preset"
+    with pytest.raises(StembridgeError) as caught:
+        find_preset("../dialogue", presets, tmp_path)
+    assert caught.value.code == "unknown_preset"
 
 
 def test_every_wrong_key_of_a_file_is_listed(written):
