@@ -53,6 +53,10 @@ class Host(ProjectFunctions):
         self.tick_s: list[float] = []
         self.built_peaks: list[str] = []
         self._commands: list[str] = []
+        self.window: Any = None
+        """The `gfx` table of the script that has a window open."""
+        self.window_lines: list[str] = []
+        self.window_key = 0
 
     # What a person does.
 
@@ -98,6 +102,7 @@ class Host(ProjectFunctions):
         script = Script(path, lua.LuaRuntime(encoding="utf-8", unpack_returned_tuples=True))
         self.running.append(script)
         script.runtime.globals()["reaper"] = script.runtime.table_from(self._api(script))
+        script.runtime.globals()["gfx"] = self._gfx(script)
         # A chunk named as REAPER names it: get_action_context tells it, not the chunk.
         script.runtime.eval("function(path) assert(loadfile(path))() end")(path)
         self._end_if_idle(script)
@@ -116,6 +121,31 @@ class Host(ProjectFunctions):
         for script in list(self.running):
             self._end(script)
         self.ext_state.clear()
+
+    def _gfx(self, script: Script) -> Any:
+        """REAPER's drawing functions: what is drawn as text is kept in `window_lines`, newest frame only."""
+        gfx = script.runtime.table(x=0, y=0, w=0, h=0, mouse_x=0, mouse_y=0, mouse_cap=0)
+
+        def init(title: str, width: int, height: int) -> None:
+            assert title == "Stembridge"
+            gfx["w"], gfx["h"] = width, height
+            self.window = gfx
+
+        def rect(x: int, y: int, width: int, height: int, filled: bool) -> None:
+            assert 0 <= x <= x + width <= gfx["w"]
+            assert 0 <= y <= y + height <= gfx["h"]
+            if (width, height) == (gfx["w"], gfx["h"]):
+                self.window_lines.clear()
+
+        def quit_window() -> None:
+            self.window = None
+
+        gfx["init"], gfx["rect"], gfx["quit"] = init, rect, quit_window
+        gfx["drawstr"] = self.window_lines.append
+        gfx["getchar"] = lambda: self.window_key
+        gfx["set"] = gfx["setfont"] = lambda *_: None
+        gfx["update"] = lambda: None
+        return gfx
 
     def _end_if_idle(self, script: Script) -> None:
         if not script.deferred and script in self.running:

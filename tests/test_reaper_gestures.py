@@ -138,14 +138,51 @@ def test_repeat_last_uses_the_same_words(desk: Desk) -> None:
 
 def test_progress_is_said_in_words(desk: Desk) -> None:
     desk.host.press("show_progress")
+    assert desk.host.messages == ["No request of this session is under way."]
     desk.hold()
     rid = desk.asked()[0]["rid"]
-    desk.engine._status(rid, state="running", stage="separating", fraction=0.426, eta_s=71.2)
+    with desk.engine._lock:  # after what the engine itself says of it
+        desk.engine._status(rid, state="running", stage="separating", fraction=0.426, eta_s=71.2)
     desk.host.press("show_progress")
-    assert desk.host.messages == [
-        "No request of this session is under way.",
-        "“Lead Vox”: separating, 42 %, 1:12 left",
-    ]
+    assert desk.host.window_lines == ["“Lead Vox”: separating, 42 %, 1:12 left", "Cancel"]
+    desk.host.press("show_progress")  # again: the window is opened anew, and nothing is asked
+    desk.release()
+    assert desk.host.window is None
+    assert len(desk.host.undo_points) == 1
+
+
+@pytest.mark.parametrize("key", [-1, 27])
+def test_the_progress_window_can_be_closed(desk: Desk, key: int) -> None:
+    desk.hold()
+    desk.host.press("show_progress")
+    desk.host.window_key = key
+    desk.host.tick()
+    assert desk.host.window is None
+    desk.release()
+    assert len(desk.host.undo_points) == 1
+
+
+def test_the_progress_window_s_button_cancels(desk: Desk) -> None:
+    desk.hold()
+    desk.host.press("show_progress")
+    window = desk.host.window
+    window["mouse_x"], window["mouse_y"] = 20, window["h"] - 20
+    desk.host.tick()
+    assert desk.host.window is not None  # the mouse is on it, and nothing is pressed
+    window["mouse_cap"] = 1
+    desk.host.settle()
+    assert desk.host.window is None
+    assert desk.names() == ["Lead Vox"]
+    assert [fields["op"] for fields in desk.engine.requests] == ["submit", "cancel"]
+
+
+def test_many_requests_fit_the_progress_window(desk: Desk) -> None:
+    for n in range(1, 40):
+        desk.add(desk.track, 10.0 + 4 * n)
+    desk.host.select(desk.track)
+    desk.hold("batch_tracks", 40)
+    desk.host.press("show_progress")
+    assert desk.host.window_lines[-2:] == ["… and 20 more", "Cancel"]
     desk.release()
 
 
@@ -242,7 +279,7 @@ def test_reading_that_was_broken_off_is_begun_again(desk: Desk) -> None:
     desk.host.quit()
     assert not list(desk.mailbox.glob("clients/*.part"))
     desk.host.press("show_progress")
-    assert "is being read from REAPER" in desk.host.messages[0]
+    assert "is being read from REAPER" in desk.host.window_lines[0]
     desk.host.settle()
     assert len(desk.host.undo_points) == 1
     assert desk.host.tracks[1].items[0].span == (10.0, 60.0)
@@ -264,8 +301,9 @@ def test_a_stem_that_is_no_sound_file_is_said(desk: Desk) -> None:
     request = desk.asked()[0]
     rubbish = desk.folder / "rubbish.wav"
     rubbish.write_bytes(b"no sound")
-    desk.engine._waiting.clear()
-    desk.engine._status(request["rid"], state="done", prompt="vocals", target=str(rubbish), residual=str(rubbish))
+    with desk.engine._lock:
+        desk.engine._waiting.clear()
+        desk.engine._status(request["rid"], state="done", prompt="vocals", target=str(rubbish), residual=str(rubbish))
     desk.release()
     assert "could not open" in desk.host.messages[0]
     assert desk.names() == ["Lead Vox"]
@@ -285,8 +323,9 @@ def test_a_stem_that_is_no_sound_file_is_said(desk: Desk) -> None:
 def test_rubbish_in_the_mailbox_is_passed_over(desk: Desk, rubbish: bytes) -> None:
     desk.hold()
     rid = desk.asked()[0]["rid"]
-    (desk.mailbox / "status" / f"{rid}.json").write_bytes(rubbish)
-    (desk.mailbox / "status" / "stray.json").write_bytes(rubbish)
+    with desk.engine._lock:
+        (desk.mailbox / "status" / f"{rid}.json").write_bytes(rubbish)
+        (desk.mailbox / "status" / "stray.json").write_bytes(rubbish)
     (ledger,) = desk.mailbox.glob("clients/*.jsonl")
     with ledger.open("ab") as file:
         file.write(rubbish.replace(b"\n", b"") + b"\n")

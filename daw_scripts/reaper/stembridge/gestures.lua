@@ -123,24 +123,3 @@ function sb.gestures.cancel()
 	sb.log(string.format("cancelled %d requests", #entries))
 	sb.start_results()
 end
-
-local function minutes(seconds) return string.format("%d:%02d", seconds // 60, seconds % 60) end
-
--- How far each open request is.
-function sb.gestures.progress()
-	local lines, running, entries = {}, sb.engine() ~= "stopped", sb.open_requests()
-	for _, entry in ipairs(entries) do
-		local status = sb.status(entry.rid) or {}
-		local text = status.state == "queued" and "waits for its turn" or status.state or "is being sent"
-		if entry.capture and not sb.exists(entry.capture.path) then text = "is being read from REAPER" end
-		if status.state == "running" then
-			text = string.format("%s, %d %%", status.stage or "running", math.floor(100 * (status.fraction or 0)))
-			if status.eta_s then text = text .. ", " .. minutes(math.ceil(status.eta_s)) .. " left" end
-		end
-		lines[#lines + 1] = string.format("“%s”: %s", entry.piece.track, text)
-	end
-	if #lines == 0 then lines[1] = sb.NOTHING_OPEN end
-	if not running then table.insert(lines, 1, sb.engine_stopped()) end
-	if #entries > 0 then sb.start_results() end
-	sb.tell(lines)
-end
