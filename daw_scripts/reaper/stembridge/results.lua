@@ -1,5 +1,5 @@
--- Called about thirty times a second while something is under way: reads takes, copies stems and brings each gesture's
--- stems in together, once the last is answered. Each call does at most one small piece of work.
+-- Called about thirty times a second while something is under way: reads takes, and brings each gesture's
+-- stems in, all together, once the last is answered. Each call does at most one small piece of work.
 local sb = ...
 sb.results = {}
 
@@ -10,21 +10,9 @@ local BEAT_S, CHECK_S = 0.5, 2
 
 local beat_s, check_s, told_stopped = -math.huge, -math.huge, false
 local project, ledger, ledger_size, next_read = nil, {}, nil, 1
-local answers, posted = {}, {} -- by rid
+local posted = {}              -- by rid
 local capturing                -- {entry, work}
-local arriving                 -- {entries, stems, problems, to_copy, building}
 local waiting = {}             -- projects that were left with something under way
-
-local function line(entry, text) return string.format("“%s”: %s", entry.piece.track, text) end
-
-local function close(entries)
-	for _, entry in ipairs(entries) do
-		sb.close_entry(entry.rid)
-		sb.forget_status(entry.rid)
-		if entry.capture then os.remove(entry.capture.path) end
-		answers[entry.rid], posted[entry.rid] = nil, nil
-	end
-end
 
 -- Carries one take's reading on; its request goes out when the file is whole.
 local function capture_some(deadline_s)
@@ -33,7 +21,7 @@ local function capture_some(deadline_s)
 		local more, why = sb.capture_some(capturing.work)
 		if not more then
 			capturing = nil
-			if more == nil then answers[entry.rid] = { state = "failed", text = "The item " .. why .. "." } end
+			if more == nil then sb.answers[entry.rid] = { state = "failed", text = "The item " .. why .. "." } end
 			return
 		end
 	until reaper.time_precise() > deadline_s
@@ -49,17 +37,17 @@ end
 -- The next request whose file must be read first, or was read and has not gone out.
 local function next_capture()
 	for _, entry in ipairs(ledger) do
-		if entry.capture and not answers[entry.rid] and not posted[entry.rid] then
+		if entry.capture and not sb.answers[entry.rid] and not posted[entry.rid] then
 			if sb.exists(entry.capture.path) then
 				local ok, why = sb.post(entry.request)
 				posted[entry.rid] = true
-				if not ok then answers[entry.rid] = { state = "failed", text = "A request could not be written: " .. why } end
+				if not ok then sb.answers[entry.rid] = { state = "failed", text = "A request could not be written: " .. why } end
 			else
 				local work, why = sb.begin_capture(entry)
 				if work then
 					capturing = { entry = entry, work = work }
 				else
-					answers[entry.rid] = { state = "failed", text = "The item " .. why .. "." }
+					sb.answers[entry.rid] = { state = "failed", text = "The item " .. why .. "." }
 				end
 			end
 			return true
@@ -68,200 +56,13 @@ local function next_capture()
 	return false
 end
 
--- Which stem comes first and sounds: of "remove" it is what is left, otherwise what was asked for.
-local function stem_order(op)
-	if op == "remove" then return { "residual", "target" } end
-	return { "target", "residual" }
-end
-
-local function stem_name(entry, kind)
-	return entry.piece.track .. (kind == "target" and " · " or " · no ") .. (answers[entry.rid].prompt or "stem")
-end
-
--- Begins to bring one gesture in: what is to be copied, what is wrong.
-local function begin_arriving(entries)
-	arriving = { entries = entries, stems = {}, problems = {}, to_copy = {}, nameless = {} }
-	for _, entry in ipairs(entries) do
-		local status = answers[entry.rid]
-		if status.state == "done" then
-			local stems = { entry = entry, files = {} }
-			local gone
-			for _, kind in ipairs(stem_order(entry.op)) do
-				if not sb.exists(status[kind]) then gone = gone or tostring(status[kind]) end
-				table.insert(arriving.to_copy, { stems = stems, kind = kind, from = status[kind] })
-			end
-			if gone then
-				for _ = 1, 2 do table.remove(arriving.to_copy) end
-				table.insert(arriving.problems, line(entry, "the stem " .. gone .. " is no longer on the disk. Please ask again."))
-			else
-				table.insert(arriving.stems, stems)
-			end
-		elseif status.code == "no_prompt" then
-			table.insert(arriving.nameless, entry)
-		elseif status.state ~= "cancelled" then
-			table.insert(arriving.problems, line(entry, tostring(status.text or status.code or status.state)))
-		end
-	end
-end
-
--- Copies a little; false when all is copied. A copy that cannot be made ends its whole entry.
-local function copy_some(deadline_s)
-	repeat
-		local copy = arriving.copy
-		if not copy then
-			copy = table.remove(arriving.to_copy, 1)
-			if not copy then return false end
-			local name = sb.file_name(stem_name(copy.stems.entry, copy.kind)) .. " " -- which may have been cut short
-				.. copy.stems.entry.rid:gsub("^reaper%-", "") .. "." .. copy.kind .. ".wav"
-			local why
-			copy.work, why = sb.begin_copy(copy.from, name)
-			copy.failed = not copy.work and why
-			arriving.copy = copy
-		end
-		local more, why
-		if copy.work then more, why = sb.copy_some(copy.work) end
-		if not more then
-			arriving.copy = nil
-			if more == nil then
-				copy.stems.failed = true
-				table.insert(arriving.problems, line(copy.stems.entry, "the stem cannot be copied into the project's folder: "
-					.. tostring(copy.failed or why) .. ". It stays at " .. copy.from .. "."))
-			else
-				copy.stems.files[copy.kind] = copy.work.to
-			end
-		end
-	until reaper.time_precise() > deadline_s
-	return true
-end
-
--- The stems of the gesture by track and prompt, in order; REAPER has opened each file.
-local function groups_of(stems_list)
-	local groups, order = {}, {}
-	for _, stems in ipairs(stems_list) do
-		local entry = stems.entry
-		local prompt = answers[entry.rid].prompt or "stem"
-		local key = entry.piece.track_id .. "\0" .. prompt
-		stems.sources = {}
-		for kind, path in pairs(stems.files) do stems.sources[kind] = reaper.PCM_Source_CreateFromFile(path) end
-		if stems.failed then
-			-- it was said
-		elseif not (stems.sources.target and stems.sources.residual) then
-			table.insert(arriving.problems, line(entry, "REAPER could not open " .. stems.files.target .. "."))
-		else
-			if not groups[key] then
-				groups[key] = { prompt = prompt, op = entry.op, track_id = entry.piece.track_id, stems = {} }
-				order[#order + 1] = groups[key]
-			end
-			table.insert(groups[key].stems, stems)
-		end
-	end
-	return order
-end
-
-local function mark_of(entry, kind)
-	local status = answers[entry.rid]
-	return sb.encode({ job = status.job, kind = kind, op = entry.op, prompt = status.prompt, rid = entry.rid })
-end
-
-local function place_group(group)
-	local source, places, n_channels = sb.track_by_id(group.track_id), {}, 1
-	for i, stems in ipairs(group.stems) do
-		local piece = stems.entry.piece
-		places[i] = { from_s = piece.position_s, to_s = piece.position_s + piece.length_s }
-		n_channels = math.max(n_channels, piece.n_channels)
-	end
-	local above = source
-	for n, kind in ipairs(stem_order(group.op)) do
-		local first = group.stems[1].entry
-		local name = stem_name(first, kind)
-		local track = sb.free_stem_track(name, places)
-		if not track then
-			track = sb.new_track(name, above, mark_of(first, kind), n_channels)
-			if n == 2 then reaper.SetMediaTrackInfo_Value(track, "B_MUTE", 1) end
-		end
-		if source then above = track end
-		for _, stems in ipairs(group.stems) do
-			sb.place(track, stems.sources[kind], name, stems.entry, mark_of(stems.entry, kind))
-			table.insert(arriving.building, stems.sources[kind])
-		end
-	end
-	if group.op ~= "remove" then return end
-	for _, stems in ipairs(group.stems) do
-		if not sb.silence(stems.entry.piece) then
-			table.insert(arriving.problems, line(stems.entry, "the item was changed meanwhile, so it still sounds. Mute it by hand."))
-		end
-	end
-end
-
--- One undo point for the whole gesture.
-local function place_all()
-	arriving.building = {}
-	local groups = groups_of(arriving.stems)
-	if #groups == 0 then return end
-	local prompts = {}
-	for i, group in ipairs(groups) do prompts[i] = group.prompt end
-	reaper.Undo_BeginBlock2(sb.PROJECT)
-	reaper.PreventUIRefresh(1)
-	local ok, problem = pcall(function()
-		for _, group in ipairs(groups) do place_group(group) end
-	end)
-	reaper.PreventUIRefresh(-1)
-	local what = (groups[1].op == "remove" and "remove " or "extract ") .. table.concat(prompts, ", ")
-	reaper.Undo_EndBlock2(sb.PROJECT, "Stembridge: " .. what, -1)
-	reaper.TrackList_AdjustWindows(false)
-	reaper.UpdateArrange()
-	if not ok then table.insert(arriving.problems, "REAPER could not place the stems: " .. tostring(problem)) end
-	sb.log(string.format("brought in %d", #arriving.stems))
-end
-
--- Asks for the prompts that no track name gave, and sends those requests again.
-local function ask_and_resend(nameless)
-	local pieces = {}
-	for i, entry in ipairs(nameless) do pieces[i] = entry.piece end
-	local question = nameless[1].op == "remove" and "What should be removed?" or "What should be extracted?"
-	local prompts = sb.ask(question .. " The name of the track does not say.", sb.track_names(pieces), false)
-	if not prompts then return {} end
-	local orders, gesture = {}, sb.new_id()
-	for _, entry in ipairs(nameless) do
-		local prompt = prompts[entry.piece.track]
-		if prompt then orders[#orders + 1] = { again = entry, prompt = prompt, gesture = gesture } end
-	end
-	return sb.send_again(orders)
-end
-
-local function finish()
-	place_all()
-	local all, building = arriving, arriving.building
-	arriving = nil
-	local nameless, problems = all.nameless, all.problems
-	local resend = #nameless > 0 and ask_and_resend(nameless) or {}
-	for _, text in ipairs(resend) do problems[#problems + 1] = text end
-	close(all.entries)
-	for _, source in ipairs(building) do
-		if reaper.PCM_Source_BuildPeaks(source, 0) ~= 0 then table.insert(sb.peaks, source) end
-	end
-	if #problems > 0 then sb.tell(problems) end
-end
-
-sb.peaks = {} -- sources whose waveform is being drawn
-
-local function build_peaks()
-	local source = sb.peaks[1]
-	if source and reaper.PCM_Source_BuildPeaks(source, 1) == 0 then
-		reaper.PCM_Source_BuildPeaks(source, 2)
-		table.remove(sb.peaks, 1)
-		reaper.UpdateArrange()
-	end
-	return source ~= nil
-end
-
 local function read_answers()
 	for _ = 1, math.min(READS_PER_TICK, #ledger) do
 		if next_read > #ledger then next_read = 1 end
 		local entry = ledger[next_read]
 		next_read = next_read + 1
-		local status = not answers[entry.rid] and sb.status(entry.rid)
-		if status and status.rid == entry.rid and FINAL[status.state] then answers[entry.rid] = status end
+		local status = not sb.answers[entry.rid] and sb.status(entry.rid)
+		if status and status.rid == entry.rid and FINAL[status.state] then sb.answers[entry.rid] = status end
 	end
 end
 
@@ -269,9 +70,9 @@ end
 local function look_for_ready()
 	local order, gestures, n_open = {}, {}, 0
 	for _, entry in ipairs(ledger) do
-		local answer = answers[entry.rid]
+		local answer = sb.answers[entry.rid]
 		if entry.cancel_of then
-			if answer then close({ entry }) end
+			if answer then sb.close({ entry }) end
 		else
 			local gesture = gestures[entry.gesture]
 			if not gesture then
@@ -307,8 +108,8 @@ local function read_ledger()
 	if id ~= project then
 		if project then waiting[project] = #ledger > 0 or nil end
 		if capturing then sb.end_capture(capturing.work) end
-		if arriving and arriving.copy and arriving.copy.work then sb.end_copy(arriving.copy.work) end
-		project, ledger, ledger_size, answers, capturing, arriving = id, {}, nil, {}, nil, nil
+		sb.stop_arriving()
+		project, ledger, ledger_size, sb.answers, posted, capturing = id, {}, nil, {}, {}, nil
 	end
 	local size = id and sb.ledger_size()
 	if size ~= ledger_size then
@@ -329,18 +130,18 @@ function sb.results.tick()
 		reaper.SetExtState("stembridge", "beat", string.format("%.3f", now_s), false)
 	end
 	read_ledger()
-	if arriving then
-		if not copy_some(now_s + BUDGET_S) and reaper.GetPlayState() & 4 == 0 then finish() end
+	if sb.is_arriving() then
+		if not sb.copy_stems(now_s + BUDGET_S) and reaper.GetPlayState() & 4 == 0 then sb.finish_arriving() end
 	elseif capturing then
 		capture_some(now_s + BUDGET_S)
 	elseif not next_capture() then
 		read_answers()
 		local ready, n_open = look_for_ready()
 		if ready then
-			begin_arriving(ready)
+			sb.begin_arriving(ready)
 		elseif n_open > 0 then
 			notice_stopped_engine(n_open, now_s)
-		elseif #ledger == 0 and not build_peaks() and next(waiting) == nil then
+		elseif #ledger == 0 and not sb.build_peaks() and next(waiting) == nil then
 			return false
 		end
 	end
@@ -350,6 +151,6 @@ end
 -- Called by REAPER when the script ends, however it ends.
 function sb.results.stop()
 	if capturing then sb.end_capture(capturing.work) end
-	if arriving and arriving.copy and arriving.copy.work then sb.end_copy(arriving.copy.work) end
+	sb.stop_arriving()
 	reaper.DeleteExtState("stembridge", "beat", false)
 end
