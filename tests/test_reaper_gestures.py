@@ -1,62 +1,19 @@
-"""What the scenario table has no row for: more than one gesture, time passing, things changed meanwhile, bad files."""
+"""What the scenario table has no row for: more than one gesture, time passing, things changed meanwhile."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-from ardour_stand_in import StandIn, serving
-from reaper_host import Host
-from reaper_project import Item, Source, Track
-from test_reaper_scenarios import install, make_file
-
-
-class Desk:
-    """A project with one voice, REAPER's scripts and an engine."""
-
-    def __init__(self, folder: Path, engine: StandIn, mailbox: Path, scripts: Path) -> None:
-        self.folder, self.engine, self.mailbox = folder, engine, mailbox
-        self.host = Host(scripts, folder / "project")
-        self.path = make_file(folder / "voice.wav", 4.0, 44_100, 2)
-        self.track = self.host.add_track("Lead Vox")
-        self.item = self.add(self.track, 10.0)
-        self.host.select(self.track, range_s=(11.0, 12.0))
-
-    def add(self, track: Track, position_s: float, **values: float) -> Item:
-        return track.add(Source(str(self.path)), position_s, 3.0, 0.5, **values)
-
-    def names(self) -> list[str]:
-        return [track.name for track in self.host.tracks]
-
-    def asked(self) -> list[dict[str, object]]:
-        return [fields for fields in self.engine.requests if fields["op"] == "submit"]
-
-    def hold(self, action: str = "extract_selection", n: int = 1) -> None:
-        """Presses, and stops when the engine has the requests and answers none."""
-        self.engine.holding = True
-        before = len(self.asked())
-        self.host.press(action)
-        self.host.run_until(lambda: len(self.asked()) == before + n, "the request")
-
-    def release(self) -> None:
-        self.engine.holding = False
-        self.host.settle()
+from reaper_desk import Desk, open_desk
 
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    scripts, mailbox = install(tmp_path)
-    with serving(mailbox, tmp_path / "out") as engine:
-        deadline_s = time.monotonic() + 10
-        while not (mailbox / "engine.json").exists():
-            assert time.monotonic() < deadline_s
-            time.sleep(0.005)
-        yield Desk(tmp_path, engine, mailbox, scripts)
+    with open_desk(tmp_path) as desk:
+        yield desk
 
 
 def test_setup_takes_every_action_into_the_list(desk: Desk) -> None:
@@ -242,98 +199,6 @@ def test_a_source_track_that_was_deleted_does_not_lose_the_stem(desk: Desk) -> N
     desk.host.add_track("Bass")
     desk.release()
     assert desk.names() == ["Bass", "Lead Vox · vocals", "Lead Vox · no vocals"]
-
-
-def start_reading(desk: Desk) -> None:
-    """Presses on a half-speed item of a long file and stops in the middle of reading it."""
-    samples, rate_hz = np.tile(soundfile.read(desk.path, dtype="float32")[0], (8, 1)), 44_100
-    soundfile.write(desk.path, samples, rate_hz, subtype="FLOAT")
-    desk.item.takes[0].source = Source(str(desk.path))
-    desk.item.takes[0].values["D_PLAYRATE"] = 0.5
-    desk.item.values["D_LENGTH"] = 60.0
-    desk.host.select(desk.item)
-    desk.host.press("extract_selection")
-    desk.host.run_until(lambda: any(desk.mailbox.glob("clients/*.part")), "the reading")
-
-
-def test_an_item_changed_while_it_is_read_is_said(desk: Desk) -> None:
-    start_reading(desk)
-    desk.item.takes[0].values["D_PLAYRATE"] = 0.75
-    desk.host.settle()
-    (message,) = desk.host.messages
-    assert "was changed while it was read" in message
-    assert desk.asked() == []
-    assert not list(desk.mailbox.glob("clients/*.wav*"))
-
-
-def test_reading_can_be_cancelled(desk: Desk) -> None:
-    start_reading(desk)
-    desk.host.press("cancel")
-    desk.host.settle()
-    assert (desk.host.messages, desk.engine.requests) == ([], [])
-    assert not list(desk.mailbox.glob("clients/*.wav*"))
-
-
-def test_reading_that_was_broken_off_is_begun_again(desk: Desk) -> None:
-    start_reading(desk)
-    desk.host.quit()
-    assert not list(desk.mailbox.glob("clients/*.part"))
-    desk.host.press("show_progress")
-    assert "is being read from REAPER" in desk.host.window_lines[0]
-    desk.host.settle()
-    assert len(desk.host.undo_points) == 1
-    assert desk.host.tracks[1].items[0].span == (10.0, 60.0)
-
-
-def test_a_project_folder_that_cannot_be_written_is_said(desk: Desk) -> None:
-    (desk.folder / "project" / "Stembridge").write_text("a file where the folder should be")
-    desk.host.press("extract_selection")
-    desk.host.settle()
-    assert desk.names() == ["Lead Vox"]
-    assert desk.host.undo_points == []
-    text = desk.host.messages[0]
-    assert "cannot be copied into the project's folder" in text
-    assert Path(text.rsplit("It stays at ", 1)[1].split(".wav")[0] + ".wav").exists()
-
-
-def test_a_stem_that_is_no_sound_file_is_said(desk: Desk) -> None:
-    desk.hold()
-    request = desk.asked()[0]
-    rubbish = desk.folder / "rubbish.wav"
-    rubbish.write_bytes(b"no sound")
-    with desk.engine._lock:
-        desk.engine._waiting.clear()
-        desk.engine._status(request["rid"], state="done", prompt="vocals", target=str(rubbish), residual=str(rubbish))
-    desk.release()
-    assert "could not open" in desk.host.messages[0]
-    assert desk.names() == ["Lead Vox"]
-
-
-@pytest.mark.parametrize(
-    "rubbish",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b"\xff\xfe",
-        b'{"state": "done"}',
-        b'{"rid": "someone-else", "state": "done", "target": "/etc/passwd"}',
-    ],
-)
-def test_rubbish_in_the_mailbox_is_passed_over(desk: Desk, rubbish: bytes) -> None:
-    desk.hold()
-    rid = desk.asked()[0]["rid"]
-    with desk.engine._lock:
-        (desk.mailbox / "status" / f"{rid}.json").write_bytes(rubbish)
-        (desk.mailbox / "status" / "stray.json").write_bytes(rubbish)
-    (ledger,) = desk.mailbox.glob("clients/*.jsonl")
-    with ledger.open("ab") as file:
-        file.write(rubbish.replace(b"\n", b"") + b"\n")
-    for _ in range(20):
-        desk.host.tick()
-    assert (desk.host.messages, desk.host.undo_points) == ([], [])
-    desk.release()
-    assert len(desk.host.undo_points) == 1
 
 
 def test_many_items_come_in_together_in_one_undo_point(desk: Desk) -> None:
