@@ -42,6 +42,8 @@ length before it (a big-endian int32). DAWs whose scripts have no sockets use th
 - **A lost answer**: send the same request with the same `rid` again. A repeated submit is still one job.
 - **Types**: each argument has its usual tag in the tables below; a number may also come with another numeric tag or as
   a decimal string. Other tags (blobs, arrays, colours …) are refused.
+- **Answers and events** may have more arguments at their end in a later version of the engine: leave alone what you do
+  not know.
 - **Times** are seconds (`d`, `f`, `i`, or text such as `12.5` or `1:05.250`), or sample counts where the request has a
   `rate`. Do not use `f` for times: at one hour it is off by up to six samples of 48 kHz.
 - **Limits**: a packet has at most {api.MAX_PACKET_BYTES} bytes and a bundle at most 64 messages. Send paths, never
@@ -148,7 +150,8 @@ honoured), and the user's state folder elsewhere.
 - `status/RID.json` is the answer, rewritten at each change: one flat object with `rid`, `job`, `state` (`queued`,
   `running`, `done`, `failed`, `cancelled` or `refused`), `fraction`, `stage`, `eta_s`, `code`, `text`, `target`,
   `residual`, `manifest`, `sample_rate`, `channels`, `samples`, `position_samples` (the timeline place of the stem's
-  first sample), `null_db`, `prompt` and `name`; what is not known is null. Remove it when you have acted on a final
+  first sample), `null_db`, `prompt`, `name` and `note` (what to know of the
+  stems, for a person); what is not known is null. Remove it when you have acted on a final
   state. A job that outlives the engine is told under its RID by the next one.
 - `engine.json` is renewed every {HEARTBEAT_S:g} s while the engine runs: `pid`, `version`, `api`, `time_s` (Unix time),
   `port`. When it is older than 10 s, no engine runs.

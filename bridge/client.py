@@ -110,7 +110,7 @@ class Client:
     def submit(self, fields: Mapping[str, Any], *, preview: bool = False) -> str:
         """Submits a job with the fields of `bridge.fields` and returns its id."""
         kind = Preview if preview else Submit
-        ack = self.ask(kind(new_rid(), json.dumps(dict(fields), ensure_ascii=False)))
+        ack = self.ask(kind(new_rid(), json.dumps(dict(fields))))
         return str(ack.job)
 
     def wait(

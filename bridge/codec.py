@@ -57,10 +57,11 @@ def decode_answer(datagram: bytes) -> Message:
     kind = FROM_ENGINE_TABLE.get(address)
     if kind is None:
         raise Rejected("", "unknown_address", f"The engine does not send {address[:80]!r}.")
-    return _build(kind, "", values)
+    return _build(kind, "", values, newer=True)
 
 
-def _build(kind: type[M], rid: str, values: list[Value]) -> M:
+def _build(kind: type[M], rid: str, values: list[Value], *, newer: bool = False) -> M:
+    """`newer`: what comes after the arguments we know is from a newer version, and left alone."""
     given: dict[str, Any] = {}
     rest = list(values)
     for name, argument, required in kind.args():
@@ -70,7 +71,7 @@ def _build(kind: type[M], rid: str, values: list[Value]) -> M:
             given[name] = _coerce(rest.pop(0), name, argument, rid)
         elif required:
             raise bad(rid, f"the argument {name!r} is missing", f"Send {usage(kind)}.")
-    if rest:
+    if rest and not newer:
         raise bad(rid, f"it has {len(rest)} arguments too many", f"Send {usage(kind)}.")
     return kind(**given)
 

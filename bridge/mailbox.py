@@ -276,4 +276,5 @@ def status(rid: str, job: Job) -> dict[str, Any]:
         "null_db": None if result is None or not math.isfinite(result.null_db) else result.null_db,
         "prompt": request.prompt,
         "name": request.name,
+        "note": told.note or None,
     }

@@ -165,6 +165,12 @@ class JobAnswer(Answer):
     manifest: str = arg("s", "path of the manifest; empty until done", example="")
     target: str = arg("s", "path of the target; empty until done, or when it is not kept", example="")
     residual: str = arg("s", "path of the residual; empty until done, or when it is not kept", example="")
+    note: str = arg(
+        "s",
+        "what to know of the stems, for a person; often empty",
+        example="This model takes all voices together.",
+        default="",
+    )
 
 
 @dataclass(frozen=True)
@@ -224,6 +230,12 @@ class JobDone(Event):
     manifest: str = arg("s", "path of the manifest (JSON)", example="/music/out/song.vocals.json")
     target: str = arg("s", "path of the target; empty when it is not kept", example="/music/out/song.vocals.target.wav")
     residual: str = arg("s", "path of the residual; empty when it is not kept", example="")
+    note: str = arg(
+        "s",
+        "what to know of the stems, for a person; often empty",
+        example="This model takes all voices together.",
+        default="",
+    )
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def event_message(event: JobEvent) -> api.Event:
     if event.kind == "progress":
         return api.JobProgress(job.id, fraction(job), _stage(job), _eta_s(job))
     if event.kind == "done":
-        return api.JobDone(job.id, *_paths(job))
+        return api.JobDone(job.id, *_paths(job), note(job))
     if event.kind == "failed":
         return api.JobFailed(job.id, *_error(job))
     return api.JobCancelled(job.id)
@@ -40,7 +40,7 @@ def event_message(event: JobEvent) -> api.Event:
 def snapshot(rid: str, job: Job) -> api.JobAnswer:
     """How a job stands."""
     stands = (job.id, job.state.value, fraction(job), _stage(job), _eta_s(job))
-    return api.JobAnswer(rid, *stands, *_error(job), *_paths(job))
+    return api.JobAnswer(rid, *stands, *_error(job), *_paths(job), note(job))
 
 
 def row(job: Job) -> tuple[api.Value, ...]:
@@ -51,6 +51,11 @@ def row(job: Job) -> tuple[api.Value, ...]:
 def fraction(job: Job) -> float:
     """How much of a job is done, 0 to 1."""
     return 1.0 if job.result is not None else job.progress.fraction if job.progress is not None else 0.0
+
+
+def note(job: Job) -> str:
+    """What the model has to say of a job's stems; empty when nothing."""
+    return "" if job.result is None else clip(job.result.note)
 
 
 def _stage(job: Job) -> str:

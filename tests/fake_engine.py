@@ -24,6 +24,10 @@ LIMIT_S = 20.0
 """How long a test waits for what must happen; never how long it takes."""
 
 
+NOTE = "It takes all voices together."
+"""What the made-up model says of its stems."""
+
+
 @dataclass
 class Rehearsal:
     """A `run` for the queue: reports progress, then waits while `hold` is cleared, and says what it did."""
@@ -53,7 +57,7 @@ class Rehearsal:
             raise self.fails
         stem = request.out_dir / (request.name or "stem")
         paths = (Path(f"{stem}.target.wav"), Path(f"{stem}.residual.wav"), Path(f"{stem}.json"))
-        return Separation(*paths, 48_000, 2, 480_000, -140.5, "fake", "fake", 1, 0, 0.1)
+        return Separation(*paths, 48_000, 2, 480_000, -140.5, "fake", "fake", 1, 0, 0.1, note=NOTE)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_engine import LIMIT_S, Rehearsal, fake_backend
+from fake_engine import LIMIT_S, NOTE, Rehearsal, fake_backend
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,7 +29,7 @@ from engine.jobs.queue import JobQueue
 
 KEYS = (
     *("rid", "job", "state", "fraction", "stage", "eta_s", "code", "text", "target", "residual", "manifest"),
-    *("sample_rate", "channels", "samples", "position_samples", "null_db", "prompt", "name"),
+    *("sample_rate", "channels", "samples", "position_samples", "null_db", "prompt", "name", "note"),
 )
 
 
@@ -122,6 +122,7 @@ def test_a_request_becomes_a_job_and_its_status_is_flat_and_complete(box: Box) -
         "null_db": -140.5,
         "prompt": "vocals",
         "name": "Lead",
+        "note": NOTE,
     }
     assert box.left() == []
 

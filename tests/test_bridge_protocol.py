@@ -125,6 +125,14 @@ def test_arguments_that_do_not_fit_are_refused_with_the_usage(wire: list[tuple[s
         assert caught.value.rid == "r1"
 
 
+def test_an_answer_of_a_newer_engine_may_have_more_arguments_and_one_of_an_older_fewer() -> None:
+    whole = [("s", word) for word in ("j1", "m", "t", "r", "a note", "of a later version")]
+    assert codec.decode_answer(osc.write("/stembridge/job/done", whole)) == api.JobDone("j1", "m", "t", "r", "a note")
+    assert codec.decode_answer(osc.write("/stembridge/job/done", whole[:4])) == api.JobDone("j1", "m", "t", "r", "")
+    with pytest.raises(osc.Rejected):
+        codec.decode_request(osc.write("/stembridge/ping", whole))
+
+
 def test_an_address_that_resembles_none_gets_the_list() -> None:
     for name in ("bogus", "x", "nothing", "stem"):
         with pytest.raises(osc.Rejected, match="The addresses are /stembridge/ping") as caught:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_engine import LIMIT_S, FakeEngine, fake_engine
+from fake_engine import LIMIT_S, NOTE, FakeEngine, fake_engine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -102,8 +102,9 @@ def test_a_submit_is_acknowledged_then_told_to_its_end(engine: FakeEngine, via: 
         assert isinstance(events[0], api.JobQueued)
         assert isinstance(events[-1], api.JobDone)
         out = engine.source.parent.resolve() / "out" / "Lead"
-        assert events[-1] == api.JobDone(ack.job, f"{out}.json", f"{out}.target.wav", f"{out}.residual.wav")
-        assert client.ask(JobStatus("r2", ack.job)).state == "done"
+        assert events[-1] == api.JobDone(ack.job, f"{out}.json", f"{out}.target.wav", f"{out}.residual.wav", NOTE)
+        stands = client.ask(JobStatus("r2", ack.job))
+        assert (stands.state, stands.note) == ("done", NOTE)
 
 
 def test_the_acknowledgement_comes_before_the_jobs_first_event(engine: FakeEngine) -> None:
