@@ -182,6 +182,21 @@ def resolve(repository: str, name: str | None = None) -> tuple[str, str]:
     return repository, name or repository.rpartition("/")[2]
 
 
+def require_known(repository: str, *, token: str | None = None) -> None:
+    """That the hub has a repository with a model in it. Of a released one this is known, and the hub is not asked.
+
+    Raises `StembridgeError` (`unknown_model`, and as `engine.hub.look_up` does); nothing where access is denied, which
+    only a repository that is there can do.
+    """
+    if any(release.repository == repository for release in RELEASES.values()):
+        return
+    try:
+        hub.look_up(repository, MODEL_FILES[:1], token=token)
+    except StembridgeError as e:
+        if e.code != "access_denied":
+            raise
+
+
 def remove_model(name: str) -> int:
     """Remove a model of the user's, or the text encoder (`t5-base`); returns the bytes it took.
 

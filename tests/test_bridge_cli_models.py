@@ -300,7 +300,7 @@ def test_a_fetch_shows_the_licence_and_waits_for_a_yes(run, hub, terminal):
     assert "--accept-licence" in err
     terminal("n")
     assert run("models", "fetch", REPO)[0] == ExitCode.NOT_READY
-    assert hub.requests == []
+    assert {method for method, *_ in hub.requests} <= {"HEAD"}, "nothing is transferred"
     terminal("y")
     assert run("models", "fetch", REPO)[0] == ExitCode.DONE
     # accepted once: not shown again
@@ -308,6 +308,15 @@ def test_a_fetch_shows_the_licence_and_waits_for_a_yes(run, hub, terminal):
     status, _, err = run("models", "fetch", REPO)
     assert status == ExitCode.DONE
     assert "military" not in err
+
+
+def test_an_unknown_repository_is_said_before_a_licence_is_shown(run, hub, terminal):
+    terminal("y")
+    status, _, err = run("models", "fetch", "foo/bar")
+    assert status == ExitCode.BAD_REQUEST
+    assert "[unknown_model]" in err
+    assert "foo/bar" in err
+    assert "licence" not in err.lower()
 
 
 def test_a_fetched_model_can_be_used(run, hub, mixture_file, tmp_path):

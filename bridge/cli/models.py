@@ -70,6 +70,7 @@ def fetch_model(
 
     repository, _ = model_admin.resolve(repository, name)
     if model_admin.needs_licence(repository):
+        model_admin.require_known(repository, token=token)
         _ask_licence(SAM_LICENCE, given=accept_licence)
     with _working(f"fetching {repository}", "What was fetched is kept: the same command goes on from there.") as step:
         info = model_admin.fetch_model(repository, name=name, token=token, on_progress=step)
