@@ -201,7 +201,106 @@ def test_stopping_in_the_middle_leaves_no_file(number, mixture_file, tmp_path):
         process.kill()
     assert (process.returncode, told) == (ExitCode.CANCELLED, "")
     assert "[cancelled]" in err
-    assert list(out.iterdir()) == []
+    assert not out.exists(), "the folder it made is gone too"
+
+
+def test_a_refused_extract_leaves_no_empty_folder_and_takes_none_that_was_there(mixture_file, tmp_path, monkeypatch):
+    source = mixture_file(1.0)
+
+    def fails(request, shelf, **_):
+        request.out_dir.mkdir(parents=True, exist_ok=True)
+        if request.name == "some":
+            (request.out_dir / "mine.txt").write_text("x")
+        raise StembridgeError("disk_full", "The disk is full.", "Free some space.")
+
+    monkeypatch.setattr("engine.separate.separate", fails)
+    (tmp_path / "there").mkdir()
+    for folder, left in (("new/deep", False), ("there", True), ("there/new", False)):
+        assert main(["extract", str(source), "--prompt", "vocals", "--out", str(tmp_path / folder)]) == 3
+        assert (tmp_path / folder).exists() is left
+    assert (tmp_path / "there").is_dir()
+    assert not (tmp_path / "new").exists()
+    out = tmp_path / "kept"
+    assert main(["extract", str(source), "--prompt", "vocals", "--out", str(out), "--name", "some"]) == 3
+    assert (out / "mine.txt").exists()
+
+
+def test_extract_says_what_to_know_of_the_stems(mixture_file, tmp_path, capsys):
+    source = mixture_file(1.0)
+    assert main(["extract", str(source), "--prompt", "lead vocals", "--out", str(tmp_path / "o")]) == ExitCode.DONE
+    out, err = capsys.readouterr()
+    assert "all voices together" in err
+    assert "all voices together" not in out
+    arguments = ["extract", str(source), "--prompt", "lead vocals", "--out", str(tmp_path / "p"), "--json"]
+    assert main(arguments) == ExitCode.DONE
+    assert "all voices together" in json.loads(capsys.readouterr().out)["note"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a path with two slashes is a share there")
+def test_extract_reads_a_path_with_two_slashes(mixture_file, tmp_path):
+    source = mixture_file(1.0)
+    assert main(["extract", f"/{source}", "--prompt", "vocals", "--out", str(tmp_path / "o")]) == ExitCode.DONE
+
+
+# What a pipe with an old code page gets
+
+
+def on_an_old_code_page(*arguments):
+    command = [sys.executable, "-m", "bridge", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    return subprocess.run(command, capture_output=True, timeout=120, env=environment)
+
+
+def test_a_japanese_prompt_is_refused_in_utf8_whatever_the_code_page(mixture_file):
+    done = on_an_old_code_page("extract", mixture_file(1.0), "--prompt", "尺八")
+    assert done.returncode == ExitCode.BAD_REQUEST
+    err = done.stderr.decode("utf-8")
+    assert "尺八" in err
+    assert "[unsupported_prompt]" in err
+    assert "Traceback" not in err
+
+
+def test_json_is_ascii_and_says_the_same(mixture_file, tmp_path):
+    out = tmp_path / "声→"
+    done = on_an_old_code_page("extract", mixture_file(1.0), "--prompt", "vocals", "--out", out, "--json")
+    assert done.returncode == ExitCode.DONE, done.stderr
+    assert done.stdout.isascii()
+    assert Path(json.loads(done.stdout)["target"]).parent == out
+
+
+def test_the_demo_writes_its_arrows_on_any_code_page(tmp_path):
+    done = on_an_old_code_page("demo", "--out", tmp_path / "demo")
+    assert done.returncode == ExitCode.DONE, done.stderr.decode()
+    assert "→" in done.stdout.decode("utf-8")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are not UTF-8 are Linux's")
+def test_a_name_that_is_no_text_can_be_told(mixture_file, tmp_path):
+    source = mixture_file(1.0).rename(tmp_path / os.fsdecode(b"caf\xe9.wav"))
+    done = on_an_old_code_page("extract", source, "--prompt", "vocals", "--out", tmp_path / "o")
+    assert done.returncode == ExitCode.DONE, done.stderr.decode()
+    assert "manifest" in done.stdout.decode("utf-8")
+
+
+# What serve refuses
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--root", "{folder}/nowhere"], "bad_value"),
+        (["--root", "{file}"], None),
+        (["--out", "{file}/under"], "output_not_writable"),
+    ],
+)
+def test_serve_refuses_folders_it_cannot_use_at_the_start(arguments, code, tmp_path):
+    (tmp_path / "file").write_text("x")
+    given = [argument.format(folder=tmp_path, file=tmp_path / "file") for argument in arguments]
+    done = stembridge("serve", "--port", "0", "--state", tmp_path / "state", "--out", tmp_path / "out", *given)
+    assert done.stdout == ""
+    if code is not None:
+        assert f"[{code}]" in done.stderr
+    assert done.returncode == (ExitCode.BAD_REQUEST if code is None else CODES[code][0])
 
 
 def test_the_first_signal_asks_and_the_second_insists():

@@ -84,10 +84,37 @@ def test_a_job_can_be_left_alone_looked_at_and_cancelled(run, long_song):
     job = out.strip()
     assert job in run("jobs")[1]
     until(lambda: json.loads(run("jobs", job, "--json")[1])["state"] == "running")
-    assert run("cancel", job)[0] == ExitCode.DONE
+    assert run("cancel", job)[:2] == (ExitCode.DONE, f"{job} cancelled\n")
     ended = until(lambda: (told := json.loads(run("jobs", job, "--json")[1]))["state"] == "cancelled" and told)
     assert ended["code"] == "cancelled"
     assert run("cancel", job)[0] == ExitCode.DONE, "cancelling twice does no harm"
+
+
+def test_cancelling_what_is_done_says_that_it_is_done(run, song):
+    job = json.loads(run("submit", song, "--prompt", "vocals", "--json")[1])["job"]
+    assert run("cancel", job)[:2] == (ExitCode.DONE, f"{job} done: it had ended before\n")
+
+
+def test_submit_and_jobs_say_what_to_know_of_the_stems(run, song):
+    status, out, err = run("submit", song, "--prompt", "lead vocals")
+    assert (status, "all voices together" in err, "all voices together" in out) == (ExitCode.DONE, True, False)
+    told = json.loads(run("submit", song, "--prompt", "lead vocals", "--json")[1])
+    assert "all voices together" in told["note"]
+    text = run("jobs", told["job"])[1]
+    assert text.split()[:2] == ["job", told["job"]]
+    assert text.splitlines()[0].strip(), "no blank line at the top"
+
+
+def test_the_newest_jobs_are_listed_and_the_others_counted(run, song, monkeypatch):
+    monkeypatch.setattr("bridge.cli.jobs.NEWEST", 2)
+    ids = [json.loads(run("submit", song, "--prompt", "vocals", "--json")[1])["job"] for _ in range(3)]
+    n_all = len(json.loads(run("jobs", "--json")[1]))
+    status, out, err = run("jobs")
+    assert (status, len(out.splitlines())) == (ExitCode.DONE, 1 + 2)
+    assert ids[-1] in out
+    assert f"{n_all - 2} older jobs are not shown; --all shows them." in err
+    status, out, err = run("jobs", "--all")
+    assert (status, len(out.splitlines()), err) == (ExitCode.DONE, 1 + n_all, "")
 
 
 def test_all_jobs_are_listed_over_several_pages_and_cancelled_at_once(run, long_song):

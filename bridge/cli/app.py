@@ -55,6 +55,7 @@ def _options(
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` name (None: the program's own); returns the exit status, raises nothing."""
+    console.speak_utf8()
     try:
         app(args=None if arguments is None else list(arguments), prog_name="stembridge")
     except SystemExit as e:

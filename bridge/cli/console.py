@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sys
@@ -17,6 +18,15 @@ from engine.errors import StembridgeError
 from engine.request import Progress
 
 
+def speak_utf8() -> None:
+    """Makes stdout and stderr take every text: a pipe on Windows has an old code page that lacks most characters, and
+    a file's name may be no text at all.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def write_line(text: str) -> None:
     """One line of a result, on stdout, as it stands (no markup, no wrapping)."""
     sys.stdout.write(f"{text}\n")
@@ -24,8 +34,8 @@ def write_line(text: str) -> None:
 
 
 def write_json(value: Mapping[str, Any] | list[Any]) -> None:
-    """One JSON object on one line of stdout."""
-    write_line(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    """One JSON object on one line of stdout, in ASCII: whatever reads it need not guess the encoding."""
+    write_line(json.dumps(value, allow_nan=False))
 
 
 def write_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, wide: int | None = None) -> None:
@@ -33,7 +43,7 @@ def write_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, wi
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 400)
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
     for number, name in enumerate(columns):
         table.add_column(name, no_wrap=number != wide, overflow="fold")
     for row in rows:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +42,11 @@ def extract(
     fields |= asking.given(prompt=prompt, keep=keep, preset=preset, model=model, quality=quality, nfe=nfe, seed=seed)
     fields |= asking.given(context=context, output=output, name=name, candidates=candidates)
     request = to_request(fields, local_policy(source, out.expanduser().absolute()))
-    with console.stoppable() as stopped, console.progress_bar(request.prompt or "separating") as on_progress:
+    with (
+        _empty_folders_removed(request.out_dir),
+        console.stoppable() as stopped,
+        console.progress_bar(request.prompt or "separating") as on_progress,
+    ):
         separation = separate(request, Shelf(), on_progress=on_progress, cancelled=stopped)
     if as_json:
         console.write_json(separation.to_dict())
@@ -54,9 +60,24 @@ def write_summary(separation: Separation) -> None:
         if path is not None:
             console.write_line(f"{label:<9} {path}")
     console.write_line(f"{'manifest':<9} {separation.manifest}")
+    if separation.note:
+        console.note(separation.note)
     null = "exactly" if separation.null_db == float("-inf") else f"to {separation.null_db:.1f} dBFS"
     seconds = separation.samples / separation.sample_rate
     console.note(
         f"target + residual give the mixture {null}. "
         f"{seconds:.1f} s of audio in {separation.seconds:.1f} s, {separation.model} on {separation.runtime}."
     )
+
+
+@contextmanager
+def _empty_folders_removed(folder: Path) -> Iterator[None]:
+    """When the block fails, takes `folder` and those above it away again that it made, if nothing lies in them."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        yield
+    except BaseException:
+        for one in made:
+            with suppress(OSError):  # never made, or something lies in it
+                one.rmdir()
+        raise

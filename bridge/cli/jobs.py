@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from contextlib import suppress
+from typing import Annotated, Any, Final
 
 import typer
 
 from bridge.cli import asking, console
 from bridge.protocol import DEFAULT_PORT, JobAnswer, JobProgress
 from engine.errors import Cancelled, StembridgeError
+from engine.jobs.job import JobState
 from engine.request import Progress
+
+NEWEST: Final = 50
+"""Jobs that are listed when nobody asks for all."""
+CANCEL_S: Final = 10.0
+"""How long a cancelled job is waited for."""
 
 
 def submit(
@@ -63,14 +70,17 @@ def submit(
     for label, path in (("target", done.target), ("residual", done.residual), ("manifest", done.manifest)):
         if path:
             console.write_line(f"{label:<9} {path}")
+    if done.note:
+        console.note(done.note)
 
 
 def jobs(
-    job: Annotated[str | None, typer.Argument(help="One job's id; all jobs when absent.")] = None,
+    job: Annotated[str | None, typer.Argument(help="One job's id; the newest jobs when absent.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help=f"Every job, not only the newest {NEWEST}.")] = False,
     port: asking.Port = DEFAULT_PORT,
     as_json: asking.AsJson = False,
 ) -> None:
-    """What a running engine has done, does, and will do."""
+    """What a running engine has done, does, and will do. With --json every job is told."""
     from bridge.client import Client, new_rid
     from bridge.requests import JobStatus
 
@@ -90,8 +100,11 @@ def jobs(
         keys = ("job", "state", "fraction", "prompt")
         console.write_json([dict(zip(keys, row, strict=True)) for row in rows])
     elif rows:
-        shown = [(str(row[0]), str(row[1]), f"{float(row[2]):.0%}", str(row[3])) for row in rows]
+        newest = rows if everything else rows[:NEWEST]
+        shown = [(str(row[0]), str(row[1]), f"{float(row[2]):.0%}", str(row[3])) for row in newest]
         console.write_table(("job", "state", "done", "prompt"), shown, wide=3)
+        if len(rows) > len(newest):
+            console.note(f"{len(rows) - len(newest)} older jobs are not shown; --all shows them.")
     else:
         console.note("There are no jobs.")
 
@@ -112,7 +125,20 @@ def cancel(
             console.write_line(f"{client.ask(CancelAll(new_rid())).count} cancelled")
         for one in job or []:
             client.cancel(one)
-            console.write_line(f"{one} cancelled")
+            console.write_line(f"{one} {_end_of(client, one)}")
+
+
+def _end_of(client: Any, job: str) -> str:
+    """How a job ended that was told to stop: it may have ended before."""
+    from bridge.client import new_rid
+    from bridge.requests import JobStatus
+
+    with suppress(StembridgeError, TimeoutError):  # however it ended, the engine is asked for it below
+        client.wait(job, timeout_s=CANCEL_S)
+    state = client.ask(JobStatus(new_rid(), job)).state
+    if state == JobState.CANCELLED:
+        return "cancelled"
+    return f"{state}: it had ended before" if JobState(state).final else "stops at its next step"
 
 
 def _all_jobs(client: Any) -> list[tuple[Any, ...]]:
@@ -131,7 +157,7 @@ def _all_jobs(client: Any) -> list[tuple[Any, ...]]:
 
 def _told(stands: JobAnswer) -> dict[str, Any]:
     """A job's answer as plain values; an unknown time left is None."""
-    keys = ("job", "state", "fraction", "stage", "eta_s", "code", "text", "target", "residual", "manifest")
+    keys = ("job", "state", "fraction", "stage", "eta_s", "code", "text", "target", "residual", "manifest", "note")
     values = {key: getattr(stands, key) for key in keys}
     values["fraction"] = round(stands.fraction, 4)
     values["eta_s"] = round(stands.eta_s, 2) if stands.eta_s >= 0 else None

@@ -13,6 +13,7 @@ import typer
 
 from bridge.cli import console
 from bridge.protocol import DEFAULT_PORT
+from engine.errors import StembridgeError
 
 
 def serve(
@@ -36,7 +37,7 @@ def serve(
     verbose: Annotated[bool, typer.Option("--verbose", help="Log what the engine does, on stderr.")] = False,
 ) -> None:
     """Run the engine until Ctrl-C. It prints one line when it is ready; jobs that wait are kept for the next start."""
-    from bridge.paths import default_policy
+    from bridge.paths import default_policy, writable
     from bridge.serve import Settings, default_state_dir, serving
     from engine.separate import stembridge_version
 
@@ -50,6 +51,10 @@ def serve(
         state_dir=state_dir,
         mailbox=mailbox.expanduser().absolute() if mailbox else state_dir / "mailbox",
     )
+    for path in root or []:
+        if not path.expanduser().is_dir():
+            raise StembridgeError("bad_value", f"--root {path} is no folder.", "Name a folder that is there.")
+    writable(None, settings.policy)
     stop = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
