@@ -151,12 +151,22 @@ def _borrow(bundle: Bundle, stage: Stage, key: str, part: Path) -> list[Path] | 
         files = []
         for name in other.stages[stage.name].files:
             files.append(part / name)
-            try:
-                os.link(other.folder / name, part / name)
-            except OSError:  # another file system, or one without links
-                shutil.copyfile(other.folder / name, part / name)
+            _share(other.folder / name, part / name)
         return files
     return None
+
+
+def _share(source: Path, out: Path) -> None:
+    """Link a graph, or copy it where there are no links; weights beside a graph are copied, for onnx refuses to read
+    them through a link."""
+    if not source.name.endswith(".data"):
+        try:
+            os.link(source, out)
+        except OSError:  # another file system, or one without links
+            pass
+        else:
+            return
+    shutil.copyfile(source, out)
 
 
 def _write(parts: Parts, stage: Stage, part: Path, opset: int, lowered: Parts | None = None) -> list[Path]:

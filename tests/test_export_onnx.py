@@ -436,6 +436,25 @@ def test_weights_beside_the_graph(parts: Parts, exact: OnnxFlow, tmp_path: Path)
     assert 0.99 < compare("int8", pairs, Tolerance()).cosine < 1
 
 
+def test_int8_is_made_of_a_graph_whose_weights_lie_beside_it(own: Path) -> None:
+    import onnx
+
+    artefact = read_artefact(own / NAME / "onnx-fp32")
+    path = artefact.path("velocity")
+    model = onnx.load(path)
+    path.unlink()
+    onnx.save(model, path, save_as_external_data=True, location="velocity.onnx.data", size_threshold=0)
+    stage = replace(artefact.stages["velocity"], files=building.said(path.parent, [path, Path(f"{path}.data")]))
+    write_manifest(replace(artefact, stages={**artefact.stages, "velocity": stage}))
+    told: list[str] = []
+    made, report = building.build(read_bundle(own / NAME), own / TEXT, "int8", told=told.append)
+    assert "velocity: turning it into int8" in told
+    assert "velocity: writing it as fp32" not in told
+    assert list(made.stages["velocity"].files) == ["velocity.onnx", "velocity.onnx.data"]
+    assert report is not None
+    assert report.holds
+
+
 def test_what_is_not_finite_is_an_infinite_error() -> None:
     exact = np.ones(3, np.float32)
     for other in (np.array([1, np.nan, 1], np.float32), np.ones(4, np.float32)):
