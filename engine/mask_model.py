@@ -154,6 +154,12 @@ def no_waveform(name: str) -> StembridgeError:
 
 def unsupported_prompt(name: str, prompt: str) -> StembridgeError:
     """The refusal of a prompt that a mask model does not know: what it knows, and what answers the rest."""
+    if not prompt.strip():
+        return StembridgeError(
+            "unsupported_prompt",
+            f"There is no prompt, and the model {name} hears no spans; it knows {KNOWS}.",
+            "Name one of these. Spans alone need SAM Audio: stembridge models fetch facebook/sam-audio-small",
+        )
     return StembridgeError(
         "unsupported_prompt",
         f"The model {name} cannot separate {prompt!r}; it knows {KNOWS}.",

@@ -27,7 +27,7 @@ MAX_CONTEXT_S: Final = 60.0
 MAX_TIME_S: Final = 1e8
 """Three years: what is later is a mistake, and would overflow a sample count."""
 MAX_NAME_BYTES: Final = 200
-_RESERVED: Final = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
+RESERVED_NAME: Final = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
 """Names that Windows keeps for devices."""
 MAX_NFE: Final = 256
 MAX_CANDIDATES: Final = 16
@@ -172,7 +172,7 @@ class SeparationRequest:
                 and self.name.strip(". ") != ""
                 and self.name.isprintable()
                 and len(os.fsencode(self.name)) <= MAX_NAME_BYTES
-                and _RESERVED.fullmatch(self.name) is None
+                and RESERVED_NAME.fullmatch(self.name) is None
             ),
             "bad_value",
             f"name is {self.name!r}.",

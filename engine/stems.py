@@ -21,7 +21,7 @@ import numpy as np
 
 from engine.audio import Samples, SourceInfo
 from engine.errors import StembridgeError
-from engine.request import MAX_NAME_BYTES, Keep
+from engine.request import MAX_NAME_BYTES, RESERVED_NAME, Keep
 from engine.wav import WavWriter
 
 PART: Final = ".part"
@@ -142,7 +142,8 @@ def stem_name(source: Path, prompt: str) -> str:
     name = f"{source.stem}.{' '.join(words.split()) or 'span'}"
     while len(os.fsencode(name)) > MAX_NAME_BYTES:
         name = name[:-1]
-    return name.rstrip(". ")
+    name = name.rstrip(". ")
+    return f"_{name}" if RESERVED_NAME.fullmatch(name) else name
 
 
 def free_name(folder: Path, name: str) -> str:

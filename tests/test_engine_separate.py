@@ -219,6 +219,12 @@ def test_what_it_does_not_know_is_refused(mixture_file: MakeFile, tmp_path: Path
     assert prompt in caught.value.text
 
 
+def test_spans_alone_are_refused_in_their_own_words(tmp_path: Path) -> None:
+    with pytest.raises(StembridgeError, match="There is no prompt, and the model") as caught:
+        choose(SeparationRequest((Path("a.wav"),), "", tmp_path, spans=(Span("+", 1.0, 2.0),)))
+    assert caught.value.code == "unsupported_prompt"
+
+
 def test_models_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(StembridgeError, match="did you mean 'spleeter-2stems'") as caught:
         choose(SeparationRequest((Path("a.wav"),), "vocals", tmp_path, model="spleeter"))

@@ -183,3 +183,4 @@ def test_names_read_well() -> None:
     assert stem_name(Path("My Song.wav"), "lead vocals") == "My Song.lead vocals"
     assert stem_name(Path("Lied.flac"), "Flöte/oboe: 'solo'") == "Lied.Flöte oboe 'solo'"
     assert stem_name(Path("a.wav"), "") == "a.span"
+    assert stem_name(Path("aux.wav"), "vocals") == "_aux.vocals"
