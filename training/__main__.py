@@ -1,0 +1,13 @@
+"""`python -m training STAGE …`: bank, train, evaluate, export."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+STAGES = ("bank", "train", "evaluate", "export")
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1] not in STAGES:
+        sys.exit(f"usage: python -m training {{{','.join(STAGES)}}} …  (each takes --help and --smoke)")
+    importlib.import_module(f"training.{sys.argv[1]}").main(sys.argv[2:])

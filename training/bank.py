@@ -1,0 +1,136 @@
+"""Stage 1: render songs as stems. Each song is `NNNN.npy`, (stem, sample) int16, and `NNNN.json`, its sources.
+
+Seeded by the song's number and resumable: what is there is kept. Held-out songs use other sound fonts, kits and
+voices than training songs do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from training.effects import treat
+from training.notes import Song, compose, play
+from training.recordings import Shots, crowd, read_shots, speak
+from training.soundfonts import RATE_HZ, SoundFont
+from training.sources import BY_NAME, DRUM_PARTS, SOURCES, Source
+from training.synthesis import Mono, perform
+
+SONG_S: Final = 15.0
+N_PITCHED: Final = 7
+_KITS: Final = (0, 8, 16, 24, 25, 32, 40, 48)
+_BASSES: Final = tuple(source.name for source in SOURCES if source.role == "bass")
+_OTHERS: Final = tuple(source.name for source in SOURCES if source.role not in ("drum", "bass"))
+_SILENT: Final = 1e-4
+
+
+@dataclass(frozen=True)
+class Studio:
+    """The sound fonts and shots that songs are made with."""
+
+    fonts: tuple[SoundFont, ...]
+    kits: tuple[SoundFont, ...]
+    shots: Shots
+    held_out: bool = False
+
+
+def open_studio(material: Path, *, held_out: bool) -> Studio:
+    """Open the sounds under `material`, where the Debian packages of `sources.MATERIAL` are unpacked."""
+
+    def font(name: str) -> SoundFont:
+        places = [*material.rglob(name), *Path("/usr/share/sounds").rglob(name)]
+        if not places:
+            raise FileNotFoundError(f"{name} is neither under {material} nor in /usr/share/sounds")
+        return SoundFont(places[0])
+
+    if held_out:
+        fonts = (font("TimGM6mb.sf2"),)
+        kits = (font("Black_Pearl_4_LV2.sf2"), font("Red_Zeppelin_4_LV2.sf2"))
+        return Studio(fonts, kits, Shots({}), held_out=True)
+    fonts = (font("FluidR3_GM.sf2"), font("MuseScore_General_Lite.sf3"))
+    names = ("Audiophob", "rumpf_kit_z01_h2", "sonic-pi/samples")
+    folders = [place for name in names for place in material.glob(f"**/{name}")]
+    return Studio(fonts, fonts, read_shots(folders))
+
+
+def choose_sources(number: int, rng: np.random.Generator) -> list[Source]:
+    """A song's sources: most of a drum kit, a bass, and others in turn so that all come equally often."""
+    drums = [name for name in DRUM_PARTS if rng.random() < (0.85 if name in ("kick", "snare", "hihat") else 0.45)]
+    order = np.random.default_rng(number * N_PITCHED // len(_OTHERS)).permutation(len(_OTHERS))
+    others = [_OTHERS[order[(number * N_PITCHED + i) % len(_OTHERS)]] for i in range(N_PITCHED)]
+    return [BY_NAME[name] for name in dict.fromkeys([*drums, _BASSES[number % len(_BASSES)], *others])]
+
+
+def render(source: Source, song: Song, studio: Studio, kit: int, rng: np.random.Generator) -> Mono:
+    """One stem."""
+    if source.name == "speech":
+        return speak(song.length_s, rng, held_out=studio.held_out)
+    if source.name == "crowd":
+        return crowd(song.length_s, rng, held_out=studio.held_out)
+    notes = play(source, song, rng)
+    if source.role == "drum":
+        stem = None
+        if kit < 0 and "shots" in source.made:
+            stem = studio.shots.perform(source.name, notes, song.length_s, rng)
+        if stem is None and source.name == "claps" and rng.random() < 0.5:
+            stem = perform("noise", notes, song.length_s, rng)
+        if stem is None:
+            font = studio.kits[abs(kit) % len(studio.kits)]
+            stem = font.render(notes, 0 if studio.held_out else _KITS[abs(kit) % len(_KITS)], song.length_s, drums=True)
+        return stem
+    own = not source.programs or (bool(source.made) and not studio.held_out and rng.random() < 0.4)
+    if own:
+        return perform(str(rng.choice(source.made)), notes, song.length_s, rng)
+    font = studio.fonts[int(rng.integers(len(studio.fonts)))]
+    return font.render(notes, int(rng.choice(source.programs)), song.length_s)
+
+
+def render_song(number: int, studio: Studio, length_s: float = SONG_S) -> tuple[list[str], np.ndarray]:
+    """Labels and `(stem, sample)` int16 stems of a song; stems that stayed silent are left out."""
+    rng = np.random.default_rng([number, int(studio.held_out)])
+    song = compose(rng, length_s)
+    kit = int(rng.integers(-8, 16))  # below 0: recorded one-shots
+    labels, stems = [], []
+    for source in choose_sources(number, rng):
+        own_rng = np.random.default_rng([number, int(studio.held_out), SOURCES.index(source)])
+        stem = render(source, song, studio, kit, own_rng)
+        amp = source.amp
+        if source.name in ("overdriven guitar", "distorted guitar") and own_rng.random() < 0.4:
+            amp = 0.0 if stem.any() and 29 in source.programs and own_rng.random() < 0.5 else amp
+        stem = treat(stem, own_rng, amp=amp)
+        if np.abs(stem).max(initial=0) > _SILENT:
+            labels.append(source.name)
+            stems.append(np.clip(stem * 32767 * 0.7, -32767, 32767).astype(np.int16))
+    return labels, np.stack(stems)
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser("training bank", description=__doc__)
+    parser.add_argument("--material", type=Path, required=True, help="folder with the unpacked packages")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--songs", type=int, default=400)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--stride", type=int, default=1, help="render every n-th song: several processes share the work")
+    parser.add_argument("--held-out", action="store_true")
+    parser.add_argument("--smoke", action="store_true", help="two songs of four seconds")
+    args = parser.parse_args(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    studio = open_studio(args.material, held_out=args.held_out)
+    began, made_s = time.monotonic(), 0.0
+    n_songs = 2 if args.smoke else args.songs
+    for number in range(args.first, n_songs, args.stride):
+        path = args.out / f"{number:05d}.json"
+        if path.exists():
+            continue
+        labels, stems = render_song(number, studio, 4.0 if args.smoke else SONG_S)
+        np.save(path.with_suffix(".npy"), stems)
+        path.write_text(json.dumps({"sources": labels, "rate_hz": RATE_HZ}), encoding="utf-8")
+        made_s += stems.size / RATE_HZ
+        if number // args.stride % 10 == 0:
+            print(f"song {number}: {made_s / 3600:.2f} h of stems in {time.monotonic() - began:.0f} s", flush=True)

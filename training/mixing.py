@@ -1,0 +1,207 @@
+"""Training examples: random mixtures of rendered stems, as what the network hears and what it should answer.
+
+The best real gain for a band of a frame is Σ Re(S·conj(X)) / Σ |X|² over its bins, and a gain g leaves an error of
+Σ|X|²·g² − 2·Σ Re(S·conj(X))·g + Σ|S|². So an example keeps only those sums: the mixture's power in each band (`power`),
+each source's product with the mixture (`product`), and the whole energy of what is asked (`energy`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.bands import band_edges, to_bands
+from engine.prompted_features import features_of
+from engine.stft import hann
+from training.phrases import Concept, concepts
+from training.soundfonts import RATE_HZ
+from training.sources import DRUM_PARTS
+
+N_FFT: Final = 4096
+HOP: Final = 2048
+N_BANDS: Final = 192
+EDGES: Final = band_edges(N_FFT // 2 + 1, N_BANDS)
+N_FRAMES: Final = 128
+N_QUERIES: Final = 7
+_SEGMENT: Final = (N_FRAMES - 1) * HOP + N_FFT
+_ACTIVE_DB: Final = -35.0
+_SCALE: Final = np.float32(1 / 32768 / 0.7)
+
+Real = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Stems of one example: names and (stem, channel, frame, bin) spectra."""
+
+    sources: tuple[str, ...]
+    spectra: npt.NDArray[np.complex64]
+
+
+@dataclass(frozen=True)
+class Example:
+    """Shapes: features (3, band, frame); power (2, band, frame); product (query, 2, band, frame); energy (query,);
+    spans (query, frame); active (query, frame) 0 or 1; present (query,) 0 or 1; phrases: row of the phrase table."""
+
+    features: Real
+    power: Real
+    product: Real
+    energy: Real
+    spans: Real
+    active: Real
+    present: Real
+    phrases: npt.NDArray[np.int64]
+
+
+class Bank:
+    """The songs of a folder that `training.bank` filled; reads them lazily, sees new ones when asked again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.songs: list[tuple[Path, tuple[str, ...]]] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look again."""
+        for path in sorted(self.folder.glob("*.json"))[len(self.songs) :]:
+            labels = tuple(json.loads(path.read_text(encoding="utf-8"))["sources"])
+            self.songs.append((path.with_suffix(".npy"), labels))
+
+    def draw(self, rng: np.random.Generator) -> tuple[tuple[str, ...], Real]:
+        """Some stems of one song, or of several, at levels as mixes have: names and (stem, sample)."""
+        path, labels = self.songs[int(rng.integers(len(self.songs)))]
+        across = rng.random() < 0.5
+        drums = [i for i, label in enumerate(labels) if label in DRUM_PARTS]
+        others = [i for i, label in enumerate(labels) if label not in DRUM_PARTS]
+        chosen = list(rng.permutation(others)[: int(rng.integers(1, 5))])
+        if rng.random() < 0.65:
+            chosen += drums if rng.random() < 0.7 else list(rng.permutation(drums)[:2])
+        names, stems = [], []
+        drum_db = rng.normal(0, 3)
+        start = 0
+        for i in chosen:
+            source = path
+            if across and labels[i] not in DRUM_PARTS:
+                source, other = self.songs[int(rng.integers(len(self.songs)))]
+                i = int(rng.integers(len(other)))
+                while other[i] in DRUM_PARTS:
+                    i = int(rng.integers(len(other)))
+                name = other[i]
+            else:
+                name = labels[i]
+            data = np.load(source, mmap_mode="r")
+            if not names or across:
+                start = int(rng.integers(data.shape[1] - _SEGMENT)) if data.shape[1] > _SEGMENT else 0
+            stem = data[i, start : start + _SEGMENT].astype(np.float32) * _SCALE
+            stem = np.pad(stem, (0, _SEGMENT - len(stem)))
+            gain_db = drum_db + rng.normal(-2, 3) if name in DRUM_PARTS else rng.normal(0, 5)
+            if name in ("noise", "crowd", "sound effects"):
+                gain_db -= rng.uniform(0, 12)
+            names.append(name)
+            stems.append(stem * 10 ** (gain_db / 20))
+        return tuple(names), np.stack(stems)
+
+
+def stft(samples: Real) -> npt.NDArray[np.complex64]:
+    """(stem, sample) to (stem, frame, bin)."""
+    frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT, axis=-1)[:, ::HOP]
+    return np.fft.rfft(frames * hann(N_FFT)).astype(np.complex64)
+
+
+def mix(names: tuple[str, ...], stems: Real, rng: np.random.Generator) -> Mixture:
+    """Stems placed in the stereo image, some of them wide, each with a gentle equaliser, at a random level."""
+    spectra = stft(stems)
+    n_bins = spectra.shape[-1]
+    gains = np.ones((len(names), 2, n_bins), np.complex64)
+    mono = rng.random() < 0.25
+    for i, name in enumerate(names):
+        if rng.random() < 0.5:
+            knots = rng.normal(0, 3, 8)
+            place = np.log2(np.arange(n_bins) + 8)
+            gains[i] *= 10 ** (np.interp(place, np.linspace(3, 11, 8), knots) / 20)
+        if mono:
+            continue
+        centred = name in ("kick", "snare", "singing", "speech") or "bass" in name
+        pan = rng.normal(0, 0.08) if centred else rng.uniform(-0.85, 0.85)
+        gains[i] *= np.sqrt(np.array([[1 - pan], [1 + pan]])).clip(0)
+        if not centred and rng.random() < 0.4:
+            turn = np.interp(np.arange(n_bins), np.linspace(0, n_bins, 40), rng.normal(0, 0.8, 40))
+            gains[i] *= np.exp(1j * np.array([turn, -turn]))
+    level = 10 ** (rng.uniform(-18, 6) / 20)
+    return Mixture(names, (spectra[:, None] * gains[:, :, None] * level).astype(np.complex64))
+
+
+def example(mixture: Mixture, table: dict[str, range], rng: np.random.Generator) -> Example:
+    """What a mixture teaches: `table` gives each concept's rows in the phrase table."""
+    stems = mixture.spectra
+    whole = stems.sum(axis=0)
+    features, power = features_of(whole, EDGES)
+    parts = to_bands(stems.real * whole.real + stems.imag * whole.imag, EDGES)  # (stem, channel, frame, band)
+    flat = stems.reshape(len(stems), -1).view(np.float32)
+    gram = flat @ flat.T
+    loud = (stems.real**2 + stems.imag**2).sum(axis=(1, 3))  # (stem, frame)
+    chosen = _queries(mixture.sources, rng)
+    product, energy, spans, active, present, rows = [], [], [], [], [], []
+    for concept in chosen:
+        covers = np.array([name in concept.covers for name in mixture.sources])
+        product.append(parts[covers].sum(axis=0))
+        energy.append(gram[np.ix_(covers, covers)].sum())
+        power_of = loud[covers].sum(axis=0)
+        sounding = power_of > max(power_of.max(initial=0) * 10 ** (_ACTIVE_DB / 10), 1e-3)
+        active.append(sounding)
+        present.append(bool(sounding.any()))
+        spans.append(_spans(sounding, rng))
+        rows.append(int(rng.choice(table[concept.name])))
+    return Example(
+        features,
+        np.ascontiguousarray(power.transpose(0, 2, 1)),
+        np.ascontiguousarray(np.stack(product).transpose(0, 1, 3, 2)),
+        np.array(energy, np.float32),
+        np.stack(spans),
+        np.stack(active).astype(np.float32),
+        np.array(present, np.float32),
+        np.array(rows),
+    )
+
+
+def _queries(sources: tuple[str, ...], rng: np.random.Generator) -> list[Concept]:
+    """Concepts that take some of a mixture but not all of it, and one or two that take nothing."""
+    here = set(sources)
+    every = list(concepts().values())
+    some = [c for c in every if c.covers & here and not here <= c.covers]
+    none = [c for c in every if not c.covers & here]
+    n_none = 2 if some else N_QUERIES
+    # Rare concepts must not drown in those that cover many sources.
+    weight = np.array([len(c.covers) ** -0.3 for c in some])
+    chosen = []
+    if some:
+        n = min(N_QUERIES - n_none, len(some))
+        chosen = [some[i] for i in rng.choice(len(some), n, replace=False, p=weight / weight.sum())]
+    n_rest = N_QUERIES - len(chosen)
+    return chosen + [none[i] for i in rng.choice(len(none), n_rest, replace=False)]
+
+
+def _spans(sounding: npt.NDArray[np.bool_], rng: np.random.Generator) -> Real:
+    """+1 over some of the frames where a source sounds, −1 over some where it does not, 0 elsewhere or nowhere."""
+    spans = np.zeros(len(sounding), np.float32)
+    if not sounding.any() or rng.random() < 0.5:
+        return spans
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], sounding.astype(int), [0]])))
+    runs = edges.reshape(-1, 2)
+    for start, end in runs:
+        if end - start >= 3 and rng.random() < 0.7:
+            early, late = np.sort(rng.uniform(0, 1, 2)) if rng.random() < 0.4 else (0.0, 1.0)
+            low, high = start + round(early * (end - start)), start + round(late * (end - start))
+            if high - low >= 3:
+                spans[low:high] = 1
+    if rng.random() < 0.35:
+        gaps = np.concatenate([[0], runs.ravel(), [len(sounding)]]).reshape(-1, 2)
+        for start, end in gaps:
+            if end - start >= 4 and rng.random() < 0.6:
+                spans[start + 1 : end - 1] = -1
+    return spans

@@ -1,0 +1,156 @@
+"""Stage 2: train within a budget of wall-clock seconds; the learning rate follows the clock.
+
+Stops cleanly when a piece's seconds are spent and goes on from its checkpoint: `--budget-s` is the whole training,
+`--piece-s` this run. The checkpoint is written beside and renamed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from training.losses import losses
+from training.mixing import N_BANDS, Bank, example, mix
+from training.network import Network
+from training.text import phrase_table
+
+_PEAK_RATE: Final = 2e-3
+_WARM_STEPS: Final = 50
+_EMA: Final = 0.995
+_TEXT_NOISE: Final = 0.02
+"""Standard deviation added to each of the 384 dimensions of a unit vector: paraphrases lie about so far apart."""
+_SAVE_EVERY_S: Final = 120.0
+
+
+class Stream(IterableDataset[tuple[torch.Tensor, ...]]):
+    """Endless examples; each worker draws its own."""
+
+    def __init__(self, bank: Path, rows: dict[str, range], seed: int) -> None:
+        self.bank, self.rows, self.seed = bank, rows, seed
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        torch.set_num_threads(1)
+        info = torch.utils.data.get_worker_info()
+        rng = np.random.default_rng([self.seed, info.id if info else 0])
+        bank = Bank(self.bank)
+        made = 0
+        while True:
+            names, stems = bank.draw(rng)
+            if not np.abs(stems).max() > 1e-3:
+                continue
+            one = example(mix(names, stems, rng), self.rows, rng)
+            made += 1
+            if made % 200 == 0:
+                bank.refresh()
+            fields = (one.features, one.power, one.product, one.energy, one.spans, one.active, one.present, one.phrases)
+            yield tuple(torch.from_numpy(np.ascontiguousarray(field)) for field in fields)
+
+
+def rate_at(step: int, fraction: float) -> float:
+    """The learning rate: a short warm-up by steps, then a cosine by the fraction of the budget."""
+    return _PEAK_RATE * min(1.0, (step + 1) / _WARM_STEPS) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(fraction, 1))))
+
+
+def average(ema: Network, net: Network, step: int) -> None:
+    """Move the averaged weights and statistics towards the present ones."""
+    keep = min(_EMA, (step + 1) / (step + 10))
+    with torch.no_grad():
+        for old, new in zip(ema.state_dict().values(), net.state_dict().values(), strict=True):
+            if old.dtype.is_floating_point:
+                old.lerp_(new, 1 - keep)
+            else:
+                old.copy_(new)
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.rename(path)
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser("training train", description=__doc__)
+    parser.add_argument("--bank", type=Path, required=True)
+    parser.add_argument("--text", type=Path, required=True, help="folder of the text encoder")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--budget-s", type=float, default=3600)
+    parser.add_argument("--piece-s", type=float, default=None)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true", help="three steps of one example")
+    args = parser.parse_args(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows, table = phrase_table(args.text)
+    texts = torch.from_numpy(table).to(device)
+
+    net = Network(N_BANDS).to(device, memory_format=torch.channels_last)
+    ema = copy.deepcopy(net)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=_PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    path = args.out / "checkpoint.pt"
+    step, spent_s, curve = 0, 0.0, []
+    if path.exists():
+        state = torch.load(path, map_location=device, weights_only=True)
+        net.load_state_dict(state["net"])
+        ema.load_state_dict(state["ema"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, spent_s, curve = state["step"], state["spent_s"], state["curve"]
+    batch = 1 if args.smoke else args.batch
+    stream = Stream(args.bank, rows, args.seed + step)
+    loader = iter(DataLoader(stream, batch_size=batch, num_workers=0 if args.smoke else args.workers))
+
+    began, saved = time.monotonic(), time.monotonic()
+    before_s, sums = spent_s, {}
+    piece_s = args.piece_s or args.budget_s
+    while spent_s < args.budget_s and spent_s - before_s < piece_s and not (args.smoke and step >= 3):
+        features, power, product, energy, spans, active, present, phrases = (field.to(device) for field in next(loader))
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(step, spent_s / args.budget_s)
+        text = texts[phrases]
+        text = text + _TEXT_NOISE * torch.randn_like(text) * (torch.rand(*text.shape[:2], 1, device=device) < 0.7)
+        features = features.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16):
+            asked = net.trunk(features)
+        found = losses(*net.head(tuple(a.float() for a in asked), text, spans), power, product, energy, active, present)
+        optimizer.zero_grad(set_to_none=True)
+        found["total"].backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        average(ema, net, step)
+        step += 1
+        for name, value in found.items():
+            sums.setdefault(name, []).append(float(value.detach()))
+        spent_s = before_s + time.monotonic() - began
+        if step % 20 == 0 or args.smoke:
+            line = {"step": step, "s": round(spent_s), **{k: round(float(np.mean(v)), 4) for k, v in sums.items()}}
+            curve.append(line)
+            sums = {}
+            print(json.dumps(line), flush=True)
+        if time.monotonic() - saved > _SAVE_EVERY_S:
+            save(path, _state(net, ema, optimizer, step, spent_s, curve))
+            saved = time.monotonic()
+    save(path, _state(net, ema, optimizer, step, spent_s, curve))
+    (args.out / "curve.json").write_text(json.dumps(curve), encoding="utf-8")
+
+
+def _state(
+    net: Network, ema: Network, optimizer: torch.optim.Optimizer, step: int, spent_s: float, curve: list[dict[str, float]]
+) -> dict[str, Any]:
+    return {
+        "net": net.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict(), "step": step,
+        "spent_s": spent_s, "curve": curve,
+    }  # fmt: skip
