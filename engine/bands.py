@@ -48,7 +48,7 @@ def to_bins(bands: Real, edges: tuple[int, ...]) -> Real:
     """`(..., band)` to `(..., bin)`, linear between the bands' centres."""
     low, weight = _between(edges)
     padded = np.concatenate([bands, bands[..., -1:]], axis=-1)
-    return padded[..., low] * (1 - weight) + padded[..., low + 1] * weight
+    return (padded[..., low] * (1 - weight) + padded[..., low + 1] * weight).astype(np.float32, copy=False)
 
 
 @cache

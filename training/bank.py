@@ -116,7 +116,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--songs", type=int, default=400)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--stride", type=int, default=1, help="render every n-th song: several processes share the work")
+    parser.add_argument(
+        "--stride", type=int, default=1, help="render every n-th song: several processes share the work"
+    )
     parser.add_argument("--held-out", action="store_true")
     parser.add_argument("--smoke", action="store_true", help="two songs of four seconds")
     args = parser.parse_args(argv)

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from engine.bands import band_edges, to_bands
 from engine.prompted_features import features_of
 from engine.stft import hann
+from training.network import FRAMES_MULTIPLE
 from training.phrases import Concept, concepts
-from training.soundfonts import RATE_HZ
 from training.sources import DRUM_PARTS
 
 N_FFT: Final = 4096
@@ -46,7 +46,8 @@ class Mixture:
 @dataclass(frozen=True)
 class Example:
     """Shapes: features (3, band, frame); power (2, band, frame); product (query, 2, band, frame); energy (query,);
-    spans (query, frame); active (query, frame) 0 or 1; present (query,) 0 or 1; phrases: row of the phrase table."""
+    spans (query, frame); active (query, frame) 0 or 1; present (query,) 0 or 1; phrases: row of the phrase table;
+    everywhere (concept, frame / 8) 0 or 1: which of all concepts sounds when, and `any_phrases`, a row for each."""
 
     features: Real
     power: Real
@@ -56,6 +57,8 @@ class Example:
     active: Real
     present: Real
     phrases: npt.NDArray[np.int64]
+    everywhere: Real
+    any_phrases: npt.NDArray[np.int64]
 
 
 class Bank:
@@ -166,7 +169,18 @@ def example(mixture: Mixture, table: dict[str, range], rng: np.random.Generator)
         np.stack(active).astype(np.float32),
         np.array(present, np.float32),
         np.array(rows),
+        _everywhere(mixture.sources, loud),
+        np.array([int(rng.choice(table[name])) for name in concepts()]),
     )
+
+
+def _everywhere(sources: tuple[str, ...], loud: Real) -> Real:
+    """Which concept sounds in each coarse frame, from each stem's power in each frame."""
+    covers = np.array([[name in concept.covers for name in sources] for concept in concepts().values()], np.float32)
+    power = covers @ loud
+    sounding = power > np.maximum(power.max(axis=1, keepdims=True) * 10 ** (_ACTIVE_DB / 10), 1e-3)
+    coarse = sounding.reshape(len(covers), -1, FRAMES_MULTIPLE).mean(axis=2) > 0.3
+    return coarse.astype(np.float32)
 
 
 def _queries(sources: tuple[str, ...], rng: np.random.Generator) -> list[Concept]:

@@ -6,7 +6,6 @@ with a query made from the prompt's text embedding, and, where spans were given,
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import torch
@@ -48,7 +47,9 @@ class _Context(nn.Module):
         super().__init__()
         self.enter = nn.Conv1d(n * n_bands, N_CONTEXT, 1)
         self.past = nn.ModuleList(
-            nn.Sequential(nn.Conv1d(N_CONTEXT, N_CONTEXT, 3, padding=d, dilation=d, bias=False), nn.BatchNorm1d(N_CONTEXT))
+            nn.Sequential(
+                nn.Conv1d(N_CONTEXT, N_CONTEXT, 3, padding=d, dilation=d, bias=False), nn.BatchNorm1d(N_CONTEXT)
+            )
             for d in (1, 2, 4)
         )
         self.leave = nn.Conv1d(N_CONTEXT, n * n_bands, 1)
@@ -81,7 +82,7 @@ class Trunk(nn.Module):
         self.last = _conv(WIDTHS[0], WIDTHS[0] + N_PAN)
         sizes = (WIDTHS[0] + N_PAN, *WIDTHS[1:])
         outs = (QUERY[0] + N_PAN, *QUERY[1:])
-        self.ask = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(sizes, outs))
+        self.ask = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(sizes, outs, strict=True))
         self.activity = nn.Conv1d(N_CONTEXT, N_ACTIVITY, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -99,7 +100,7 @@ class Trunk(nn.Module):
 
 
 class Head(nn.Module):
-    """Prompts asked of a trunk's features. Shapes: text (batch, prompt, 384), spans (batch, prompt, frame) of +1, 0, −1."""
+    """Prompts asked of a trunk's features. Text is (batch, prompt, 384), spans (batch, prompt, frame) of +1, 0, −1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,9 +110,19 @@ class Head(nn.Module):
         self.query = nn.Linear(256, sum(QUERY) + N_PAN + N_ACTIVITY + 2)
         self.frames = nn.Sequential(nn.Conv1d(3, 24, 5, padding=2), nn.ReLU(), nn.Conv1d(24, 1, 5, padding=2))
         self.span_gain = nn.Parameter(torch.tensor([0.5, 2.0]))
+        # Queries must differ by prompt from the first step on: unit variance from the text to the dot products.
+        for layer in (self.text, self.middle):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.normal_(self.query.weight, std=256**-0.5)
+
+    def listen(self, activity: Tensor, text: Tensor) -> Tensor:
+        """Activity logits (batch, prompt, frame / 8) of prompts without spans: all that the concepts' loss needs."""
+        hidden = F.relu(self.middle(F.relu(self.text(text * N_TEXT**0.5))))
+        query = self.query(hidden)[..., -N_ACTIVITY - 2 :]
+        return torch.einsum("bct,bkc->bkt", activity, query[..., :-2]) / N_ACTIVITY**0.5 + query[..., -2:-1]
 
     def forward(self, asked: tuple[Tensor, ...], text: Tensor, spans: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mask logits (batch, prompt, 2, band, frame) of left and right, and activity logits (batch, prompt, frame / 8).
+        """Mask logits (batch, prompt, 2, band, frame) of left and right; activity logits (batch, prompt, frame / 8).
 
         The third: one presence logit a prompt, (batch, prompt).
         """
@@ -123,11 +134,11 @@ class Head(nn.Module):
         unwanted = _mean(context, no)
         given = (spans.abs().amax(dim=-1, keepdim=True) > 0).to(text.dtype)
         example = self.example(torch.cat([inside, outside, unwanted], dim=-1)) * given
-        hidden = F.relu(self.middle(F.relu(self.text(text) + example)))
+        hidden = F.relu(self.middle(F.relu(self.text(text * N_TEXT**0.5) + example)))
         queries = self.query(hidden).split([*QUERY, N_PAN, N_ACTIVITY, 2], dim=-1)
         heard = torch.einsum("bct,bkc->bkt", activity, queries[-2]) / N_ACTIVITY**0.5
         heard = heard + queries[-1][..., :1]
-        presence = torch.logsumexp(heard * 2, dim=-1) / 2 - 0.5 * math.log(heard.shape[-1])
+        presence = (torch.logsumexp(heard * 2, dim=-1) - torch.ones_like(heard[0, 0]).sum().log()) / 2
 
         steps = torch.stack([heard, yes, no], dim=2).flatten(0, 1)
         bias = self.frames(steps).view_as(heard) + queries[-1][..., 1:]
@@ -142,7 +153,9 @@ class Head(nn.Module):
                 logits = F.interpolate(logits.flatten(0, 1).unsqueeze(1), scale_factor=up, mode="nearest")
                 logits = logits.squeeze(1).view_as(score) + score
         assert logits is not None
-        logits = logits + (self.span_gain[0] * spans.clamp(min=0) - self.span_gain[1] * (-spans).clamp(min=0)).unsqueeze(2)
+        logits = logits + (
+            self.span_gain[0] * spans.clamp(min=0) - self.span_gain[1] * (-spans).clamp(min=0)
+        ).unsqueeze(2)
         pan = torch.einsum("bcft,bkc->bkft", scales[0][:, QUERY[0] :], queries[5]) / N_PAN**0.5
         return torch.stack([logits + pan, logits - pan], dim=2), heard, presence
 

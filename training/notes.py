@@ -49,7 +49,16 @@ class Song:
 
 _MAJOR: Final = (0, 2, 4, 5, 7, 9, 11)
 _MINOR: Final = (0, 2, 3, 5, 7, 8, 10)
-_PROGRESSIONS: Final = ((0, 4, 5, 3), (0, 5, 3, 4), (1, 4, 0, 0), (0, 3, 0, 4), (5, 3, 0, 4), (0, 6, 5, 4), (0, 0, 3, 3), (0, 2, 3, 4))
+_PROGRESSIONS: Final = (
+    (0, 4, 5, 3),
+    (0, 5, 3, 4),
+    (1, 4, 0, 0),
+    (0, 3, 0, 4),
+    (5, 3, 0, 4),
+    (0, 6, 5, 4),
+    (0, 0, 3, 3),
+    (0, 2, 3, 4),
+)
 
 
 def compose(rng: np.random.Generator, length_s: float) -> Song:
@@ -146,7 +155,9 @@ def _drum(source: Source, song: Song, rng: np.random.Generator) -> list[Note]:
         hit = groove[place] if rng.random() < 0.85 else rng.random() < chance[place]
         if hit:
             jitter_s = float(rng.normal(0, 0.004))
-            notes.append(Note(max(0.0, song.at(step) + jitter_s), 0.4, int(keys[which[place]]), _velocity(rng, place % 8 == 0)))
+            notes.append(
+                Note(max(0.0, song.at(step) + jitter_s), 0.4, int(keys[which[place]]), _velocity(rng, place % 8 == 0))
+            )
     return notes
 
 
@@ -161,7 +172,9 @@ def _bass(source: Source, song: Song, rng: np.random.Generator) -> list[Note]:
         tone = chord[0] if rng.random() < 0.65 else int(rng.choice(chord))
         following = [p for p in pattern if p > step % 16]
         gap = (following[0] if following else 16) - step % 16
-        notes.append(Note(song.at(step), gap * song.beat_s / 4 * held, _near(tone, source.low + 9, source), _velocity(rng)))
+        notes.append(
+            Note(song.at(step), gap * song.beat_s / 4 * held, _near(tone, source.low + 9, source), _velocity(rng))
+        )
     return notes
 
 
@@ -171,7 +184,9 @@ def _voicing(chord: tuple[int, ...], source: Source, rng: np.random.Generator) -
 
 
 def _strum(source: Source, song: Song, rng: np.random.Generator) -> list[Note]:
-    pattern = _one(rng, [[0, 4, 8, 12], [0, 2, 4, 6, 8, 10, 12, 14], [0, 4, 6, 10, 12, 14], [0, 3, 6, 8, 11, 14], [0, 8]])
+    pattern = _one(
+        rng, [[0, 4, 8, 12], [0, 2, 4, 6, 8, 10, 12, 14], [0, 4, 6, 10, 12, 14], [0, 3, 6, 8, 11, 14], [0, 8]]
+    )
     power = source.amp > 2 and rng.random() < 0.7
     spread_s, held = float(rng.uniform(0.004, 0.025)), float(rng.uniform(0.3, 1.2))
     notes = []
@@ -180,7 +195,11 @@ def _strum(source: Source, song: Song, rng: np.random.Generator) -> list[Note]:
             continue
         chord = song.chords[step // 16]
         root = _near(chord[0], source.low + 5, source)
-        keys = [root, root + 7, root + 12] if power else sorted({_near(t, root + 5 * i, source) for i, t in enumerate((*chord, *chord))})
+        keys = (
+            [root, root + 7, root + 12]
+            if power
+            else sorted({_near(t, root + 5 * i, source) for i, t in enumerate((*chord, *chord))})
+        )
         if step % 4 and rng.random() < 0.3:
             keys = keys[::-1]
         for i, key in enumerate(keys):
@@ -231,7 +250,9 @@ def _melody(source: Source, song: Song, rng: np.random.Generator) -> list[Note]:
             chord = song.chords[step // 16]
             tone = int(rng.choice(chord if step % 4 == 0 else song.scale))
             key = _near(tone, key + int(rng.integers(-4, 5)), source)
-            notes.append(Note(song.at(step), length * song.beat_s / 4 * float(rng.uniform(0.7, 1.05)), key, _velocity(rng)))
+            notes.append(
+                Note(song.at(step), length * song.beat_s / 4 * float(rng.uniform(0.7, 1.05)), key, _velocity(rng))
+            )
         step += length
     return notes
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """What people call the sources: concepts, the sources each covers, and the phrases that ask for it.
 
 A concept's stem in a mixture is the sum of every source it covers, so "guitar" takes both guitars of a song and

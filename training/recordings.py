@@ -27,7 +27,18 @@ _PARTS: Final = {
     "hihat": ("hat", "hihat", "hh", "cymbal_closed", "cymbal_open", "cymbal_pedal"),
     "cymbals": ("crash", "ride", "cymbal_hard", "cymbal_soft", "splash", "china"),
     "toms": ("tom",),
-    "percussion": ("conga", "shake", "cowbell", "perc_bell", "tabla", "tamb", "elec_wood", "bongo", "clave", "triangle"),
+    "percussion": (
+        "conga",
+        "shake",
+        "cowbell",
+        "perc_bell",
+        "tabla",
+        "tamb",
+        "elec_wood",
+        "bongo",
+        "clave",
+        "triangle",
+    ),
     "claps": ("clap", "snap"),
 }
 

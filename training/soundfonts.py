@@ -39,11 +39,16 @@ class SoundFont:
         if self._font < 0:
             raise ValueError(f"{path} is no sound font")
 
-    def render(self, notes: Sequence[Note], program: int, length_s: float, *, drums: bool = False) -> npt.NDArray[np.float32]:
+    def render(
+        self, notes: Sequence[Note], program: int, length_s: float, *, drums: bool = False
+    ) -> npt.NDArray[np.float32]:
         """Mono samples at 44.1 kHz."""
         lib, synth = self._lib, self._synth
         lib.fluid_synth_system_reset(synth)
-        lib.fluid_synth_program_select(synth, 0, self._font, _DRUM_BANK if drums else 0, program)
+        bank = _DRUM_BANK if drums else 0
+        if lib.fluid_synth_program_select(synth, 0, self._font, bank, program) != 0:
+            # A font of one kit may keep it outside the drum bank.
+            lib.fluid_synth_program_select(synth, 0, self._font, 0, 0)
         events = [(note.start_s, 1, note) for note in notes] + [(n.start_s + n.length_s, 0, n) for n in notes]
         n_samples = int(length_s * RATE_HZ)
         left, right = np.zeros(n_samples, np.float32), np.zeros(n_samples, np.float32)

@@ -104,7 +104,9 @@ def _fm(rng: np.random.Generator) -> Callable[[Note], Mono]:
         n = int((note.length_s + 0.3) * RATE_HZ)
         t, hz = np.arange(n) / RATE_HZ, _hz(note.key)
         bend = index * np.exp(-t / decay_s) * np.sin(2 * np.pi * hz * ratio * t)
-        return (np.sin(2 * np.pi * hz * t + bend) * _envelope(n, attack_s, decay_s * 2, 0.2, 0.25) * 0.4).astype(np.float32)
+        return (np.sin(2 * np.pi * hz * t + bend) * _envelope(n, attack_s, decay_s * 2, 0.2, 0.25) * 0.4).astype(
+            np.float32
+        )
 
     return tone
 
@@ -143,15 +145,19 @@ def _singer(rng: np.random.Generator) -> Callable[[Note], Mono]:
         t = np.arange(n) / RATE_HZ
         drift = signal.lfilter([0.002], [1, -0.998], rng.normal(0, 1, n))
         onset = -0.04 * np.exp(-t / 0.05) * rng.random()
-        hz = _hz(note.key) * (1 + depth * np.minimum(t / 0.4, 1) * np.sin(2 * np.pi * vibrato_hz * t) + 0.004 * drift + onset)
-        glottis = signal.lfilter([1 - slope], [1, -slope], _saw(hz.astype(np.float32), n)) * 4 + breath * rng.normal(0, 1, n)
+        hz = _hz(note.key) * (
+            1 + depth * np.minimum(t / 0.4, 1) * np.sin(2 * np.pi * vibrato_hz * t) + 0.004 * drift + onset
+        )
+        glottis = signal.lfilter([1 - slope], [1, -slope], _saw(hz.astype(np.float32), n)) * 4 + breath * rng.normal(
+            0, 1, n
+        )
         a, b = rng.integers(len(_VOWELS_HZ), size=2)
         turn = np.clip(t / max(note.length_s, 0.05), 0, 1)
         voice = _formants(glottis, int(a), size) * (1 - turn) + _formants(glottis, int(b), size) * turn
         out = voice * _envelope(n, 0.03, 1.0, 0.8, 0.1)
         if rng.random() < 0.6:
             m = min(n, int(rng.uniform(0.03, 0.12) * RATE_HZ))
-            band = np.sort(rng.uniform(1500, 12000, 2)) + [0, 800]
+            band = np.add(np.sort(rng.uniform(1500, 12000, 2)), (0, 800))
             hiss = signal.sosfilt(signal.butter(2, band, "band", fs=RATE_HZ, output="sos"), rng.normal(0, 0.25, m))
             out[:m] = out[:m] * np.linspace(0, 1, m) + hiss * np.hanning(m)
         return (out * 0.5).astype(np.float32)
@@ -186,7 +192,13 @@ def _noise(rng: np.random.Generator) -> Callable[[Note], Mono]:
             t, hz = np.arange(n) / RATE_HZ, float(rng.choice([50, 60]))
             wave = sum(np.sin(2 * np.pi * hz * k * t) / k for k in (1, 2, 3, 5, 7)) * 0.3 + white * 0.02
         else:
-            sos = signal.butter(1, low_hz if kind == 2 else [low_hz, low_hz * 2], "low" if kind == 2 else "band", fs=RATE_HZ, output="sos")
+            sos = signal.butter(
+                1,
+                low_hz if kind == 2 else [low_hz, low_hz * 2],
+                "low" if kind == 2 else "band",
+                fs=RATE_HZ,
+                output="sos",
+            )
             slow = np.interp(np.arange(n), np.linspace(0, n, 12), rng.uniform(0.2, 1, 12))
             wave = signal.sosfilt(sos, white) * slow * 3
         return (wave * _envelope(n, 0.05, 10, 1, 0.1)).astype(np.float32)

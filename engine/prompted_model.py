@@ -1,0 +1,234 @@
+"""The embedded open-vocabulary model: any prompt, with spans, by masks.
+
+A bundle of kind `prompted-mask` holds three graphs: the text encoder, the trunk (the sound, no prompt) and the head
+(one prompt asked of the trunk's features). The trunk's answers are kept, so a second prompt on the same sound costs
+only the head.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.audio import Samples
+from engine.bands import Real, band_edges, to_bins
+from engine.bundle import Bundle
+from engine.errors import StembridgeError
+from engine.prompted_features import features_of
+from engine.request import Span
+from engine.runtime import Ask, ModelCard, Plan, Step
+from engine.runtimes.onnx_runtime import OnnxGraph
+from engine.stereo import Mask
+from engine.stft import Analysis, Grid, Spectrum
+from engine.windows import Window, cut, join
+from engine.wordpiece import read_vocabulary, tokenize
+
+TRUNK_OUTPUTS: Final = ("scale0", "scale1", "scale2", "scale3", "scale4", "context", "activity")
+_Halves = dict[str, npt.NDArray[np.float16]]
+
+OVERLAP_FRAMES: Final = 32
+_KEPT_BYTES: Final = 128 << 20
+"""Trunk answers kept: about six minutes of sound."""
+_ABSENT_GAIN: Final = np.float32(0.05)
+"""What a mask is multiplied by where the prompt's sound is surely absent: −26 dB."""
+_KNOWS: Final = "any sound, in words: instruments, voices, drums and their parts, synths, noise"
+_REST: Final = re.compile(
+    r"^(?:the )?(?:no|non|without|minus|remove|mute|everything (?:except|but|without|minus)|all (?:except|but))"
+    r"(?: for)? (?:the )?(?P<what>\S.*)$",
+    re.IGNORECASE,
+)
+
+
+class PromptedModel:
+    """A bundle of kind `prompted-mask`, opened. See `engine.runtime.Model` for the contract of each method."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        facts = bundle.facts
+        rate_hz, n_fft, hop = facts["rate_hz"], facts["n_fft"], facts["hop_samples"]
+        # The network hears every second frame of the grid its masks are given on: half overlap is too coarse to apply.
+        self.card = ModelCard(
+            name=bundle.name,
+            title=bundle.title,
+            kind=bundle.kind,
+            version=bundle.version,
+            licence=bundle.licence,
+            weights_sha256=bundle.weights_sha256,
+            knows=_KNOWS,
+            grid=Grid(rate_hz, n_fft, hop // 2),
+        )
+        self._heard = Grid(rate_hz, n_fft, hop)
+        self._edges = band_edges(self._heard.n_bins, facts["n_bands"])
+        self._window: int = facts["frames_window"]
+        self._multiple: int = facts["frames_multiple"]
+        self._n_tokens: int = facts["n_tokens"]
+        self._n_text: int = facts["n_text"]
+        self._floor: float = facts["presence_floor"]
+        self._vocabulary: Path = bundle.path("vocab.txt")
+        self._text, self._trunk, self._head = (OnnxGraph(bundle.path(f"{n}.onnx")) for n in ("text", "trunk", "head"))
+        self._kept = _Kept(_KEPT_BYTES)
+
+    @property
+    def runtime(self) -> str:
+        return f"onnx:{self._trunk.provider}"
+
+    def close(self) -> None:
+        self._kept.clear()
+
+    def plan(self, ask: Ask) -> Plan:
+        what, rest = read_prompt(ask.prompt)
+        if not what and any(span.sign == "+" for span in ask.spans):
+            return Plan(ask, "what sounds in the spans", "", nfe=1)
+        if not what:
+            raise StembridgeError(
+                "unsupported_prompt",
+                f"The prompt {ask.prompt!r} names no sound.",
+                "Say what to extract: acoustic guitar.",
+            )
+        note = f"This is everything but {what}." if rest else ""
+        return Plan(ask, f"not: {what}" if rest else what, note, nfe=1)
+
+    def embed(self, phrase: str) -> Real:
+        """The unit vector of a phrase, (384,); zeros for no words."""
+        if not phrase:
+            return np.zeros(self._n_text, np.float32)
+        numbers = tokenize(phrase, read_vocabulary(self._vocabulary), self._n_tokens)
+        tokens = np.zeros((1, self._n_tokens), np.int64)
+        tokens[0, : len(numbers)] = numbers
+        text: Real = self._text.run({"tokens": tokens}, ["text"])[0][0]  # type: ignore[dict-item]
+        return text
+
+    def estimate(
+        self, mixture: Iterable[Samples], channels: int, n_samples: int, plan: Plan, step: Step
+    ) -> Iterator[Mask]:
+        what, rest = read_prompt(plan.ask.prompt)
+        text = self.embed(what)
+        n_frames = self._heard.n_frames(n_samples)
+        spans = span_frames(plan.ask.spans, self._heard, n_frames)
+        windows = cut(n_frames, self._window, OVERLAP_FRAMES)
+
+        def answers() -> Iterator[tuple[Window, Real]]:
+            for window, spectrum in zip(windows, _spectra(mixture, self._heard, channels, windows), strict=True):
+                gains = self._ask(spectrum, text, spans[window.start : window.end])
+                yield window, 1 - gains if rest else gains
+                step(window.end / windows[-1].end)
+
+        for bands in _double(join(answers()), self.card.grid.n_frames(n_samples)):
+            yield to_bins(bands, self._edges)
+
+    def _ask(self, spectrum: Spectrum, text: Real, spans: Real) -> Real:
+        """`(channel, frame, bin)` in, `(channel, frame, band)` gains out. Channels go in pairs."""
+        gains = []
+        for first in range(0, len(spectrum), 2):
+            pair = spectrum[first : first + 2]
+            both = self._masks(pair if len(pair) == 2 else np.concatenate([pair, pair]), text, spans)
+            gains.append(both if len(pair) == 2 else both.mean(axis=0, keepdims=True))
+        return np.concatenate(gains)
+
+    def _masks(self, pair: Spectrum, text: Real, spans: Real) -> Real:
+        n_frames = pair.shape[1]
+        missing = -n_frames % self._multiple
+        features, _ = features_of(np.pad(pair, ((0, 0), (0, missing), (0, 0))), self._edges)
+        halves = self._kept.get(features)
+        if halves is None:
+            found = self._trunk.run({"features": features[None]}, list(TRUNK_OUTPUTS))
+            # Rounded the first time, too: a kept answer must not give another result than a fresh one.
+            halves = {name: array.astype(np.float16) for name, array in zip(TRUNK_OUTPUTS, found, strict=True)}
+            self._kept.put(features, halves)
+        inputs = {name: array.astype(np.float32) for name, array in halves.items()}
+        asked = {**inputs, "text": text[None, None], "spans": np.pad(spans, (0, missing))[None, None]}
+        masks, presence = self._head.run(asked, ["masks", "presence"])
+        gains: Real = masks[0, 0].transpose(0, 2, 1)[:, :n_frames]
+        return gains * presence_gain(float(presence[0, 0]), self._floor)
+
+
+def read_prompt(prompt: str) -> tuple[str, bool]:
+    """What a prompt names, and whether it asks for everything but that ("no drums")."""
+    words = " ".join(prompt.split())
+    found = _REST.match(words)
+    return (found["what"], True) if found else (words, False)
+
+
+def span_frames(spans: Iterable[Span], grid: Grid, n_frames: int) -> Real:
+    """+1, −1 or 0 for each frame; where spans contradict each other the later one counts."""
+    frames = np.zeros(n_frames, np.float32)
+    for span in spans:
+        start, end = (round(at_s * grid.sample_rate / grid.hop) for at_s in (span.start_s, span.end_s))
+        frames[max(start, 0) : max(end, start + 1, 0)] = 1 if span.sign == "+" else -1
+    return frames
+
+
+def presence_gain(logit: float, floor: float) -> np.float32:
+    """1 where a sound may be there, falling to −26 dB as its probability falls from `floor` to a tenth of it."""
+    probability = 1 / (1 + np.exp(-logit))
+    share = np.clip((np.log10(probability + 1e-9) - np.log10(floor) + 1), 0, 1)
+    return np.float32(_ABSENT_GAIN ** (1 - share))
+
+
+class _Kept:
+    """The trunk's latest answers by the features they answer, at most so many bytes. Thread-safe."""
+
+    def __init__(self, n_bytes: int) -> None:
+        self._room = n_bytes
+        self._found: OrderedDict[bytes, _Halves] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, features: Real) -> _Halves | None:
+        with self._lock:
+            return self._found.get(_digest(features))
+
+    def put(self, features: Real, answers: _Halves) -> None:
+        size = sum(array.nbytes for array in answers.values())
+        with self._lock:
+            self._found[_digest(features)] = answers
+            while len(self._found) * size > self._room:
+                self._found.popitem(last=False)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._found.clear()
+
+
+def _digest(features: Real) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(features).tobytes(), digest_size=16).digest()
+
+
+def _spectra(
+    mixture: Iterable[Samples], grid: Grid, channels: int, windows: list[Window]
+) -> Iterator[npt.NDArray[np.complex64]]:
+    """The `(channel, frame, bin)` spectrum of each window, from a stream of `(channel, sample)` blocks."""
+    analysis, blocks = Analysis(grid, channels), iter(mixture)
+    held = np.zeros((channels, 0, grid.n_bins), np.complex64)
+    first = 0
+    for window in windows:
+        held, first = held[:, window.start - first :], window.start
+        parts, have = [held], held.shape[1]
+        while have < window.n_frames:
+            block = next(blocks, None)
+            parts.append(analysis.finish() if block is None else analysis.push(block))
+            have += parts[-1].shape[1]
+        held = np.concatenate(parts, axis=1)
+        yield held[:, : window.n_frames]
+
+
+def _double(blocks: Iterable[Real], n_frames: int) -> Iterator[Real]:
+    """Twice as many frames, the new ones halfway between their neighbours; `n_frames` of them in all."""
+    last: Real | None = None
+    left = n_frames
+    for block in blocks:
+        known = block if last is None else np.concatenate([last, block], axis=1)
+        between = (known[:, :-1] + known[:, 1:]) / 2
+        out = np.stack([known[:, :-1], between], axis=2).reshape(known.shape[0], -1, known.shape[2])[:, :left]
+        last = known[:, -1:]
+        left -= out.shape[1]
+        if out.shape[1]:
+            yield out
+    if last is not None and left:
+        yield np.repeat(last, left, axis=1)

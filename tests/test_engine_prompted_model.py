@@ -1,0 +1,177 @@
+"""The prompted model's face: what it reads in prompts and spans, and that windows, channels and lengths come out right.
+
+Its graphs are stand-ins here, so that the arithmetic around them has known answers.
+"""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from engine.bundle import read_bundle
+from engine.errors import StembridgeError
+from engine.prompted_features import features_of
+from engine.prompted_model import PromptedModel, presence_gain, read_prompt, span_frames
+from engine.request import Span
+from engine.runtime import Ask
+from engine.stft import Grid
+
+N_BANDS = 192
+RATE = 44100
+
+
+class Graph:
+    """Answers by a rule, and counts."""
+
+    def __init__(self, path):
+        self.name = path.stem
+        self.calls = 0
+        self.provider = "test"
+
+    def run(self, inputs, outputs):
+        self.calls += 1
+        if self.name == "text":
+            return [np.full((1, 384), float(inputs["tokens"].sum()), np.float32)]
+        if self.name == "trunk":
+            return [inputs["features"] if name == "scale0" else np.zeros((1, 1, 4), np.float32) for name in outputs]
+        # The mask is the balance feature: 1 on the left and 0 on the right for a sound that is only on the left.
+        balance = inputs["scale0"][0, 1]
+        masks = np.stack([(1 + balance) / 2, (1 - balance) / 2])[None, None]
+        spans = inputs["spans"][0, 0]
+        return [masks * (1 - 0.5 * (spans < 0)).astype(np.float32), np.array([[5.0]], np.float32)]
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    monkeypatch.setattr("engine.prompted_model.OnnxGraph", Graph)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "drums"]
+    files = {"vocab.txt": "\n".join(words) + "\n", "text.onnx": "", "trunk.onnx": "", "head.onnx": ""}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    facts = {
+        "schema": 1, "name": "test", "kind": "prompted-mask", "title": "", "version": 1, "licence": "Apache-2.0",
+        "rate_hz": RATE, "n_fft": 4096, "hop_samples": 2048, "n_bands": N_BANDS, "frames_multiple": 8,
+        "frames_window": 64, "n_tokens": 32, "n_text": 384, "presence_floor": 0.1,
+        "files": {n: {"sha256": hashlib.sha256(c.encode()).hexdigest(), "bytes": len(c)} for n, c in files.items()},
+    }  # fmt: skip
+    (tmp_path / "bundle.json").write_text(json.dumps(facts), encoding="utf-8")
+    return PromptedModel(read_bundle(tmp_path))
+
+
+def noise(channels, seconds, seed=0):
+    return np.random.default_rng(seed).normal(0, 0.1, (channels, int(RATE * seconds))).astype(np.float32)
+
+
+def answer(model, audio, prompt, spans=(), block=10_000):
+    blocks = [audio[:, at : at + block] for at in range(0, audio.shape[1], block)]
+    plan = model.plan(Ask(prompt, spans))
+    steps = []
+    masks = list(model.estimate(blocks, len(audio), audio.shape[1], plan, steps.append))
+    assert steps[-1] == 1.0
+    return np.concatenate(masks, axis=1)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("seconds", [0.01, 0.5, 3.0, 7.3])
+def test_masks_cover_every_frame_of_every_channel(model, channels, seconds):
+    audio = noise(channels, seconds)
+    masks = answer(model, audio, "drums")
+    assert masks.shape == (channels, model.card.grid.n_frames(audio.shape[1]), 2049)
+    assert masks.min() >= 0
+    assert masks.max() <= 1
+
+
+def test_each_channel_gets_its_own_mask(model):
+    audio = noise(2, 2.0)
+    audio[1] = 0
+    left, right = answer(model, audio, "drums")[:, 5:-5]
+    assert left.min() > 0.99
+    assert right.max() < 0.01
+
+
+def test_windows_leave_no_seam(model):
+    audio = noise(2, 12.0)
+    whole = answer(model, audio, "drums")
+    alone = features_of(np.zeros((2, 1, 2049), np.complex64), model._edges)
+    assert alone[0].shape == (3, N_BANDS, 1)
+    model._window = 10_000
+    np.testing.assert_allclose(answer(model, audio, "drums"), whole, atol=1e-5)
+
+
+def test_the_blocks_the_mixture_comes_in_do_not_matter(model):
+    audio = noise(2, 3.0)
+    np.testing.assert_array_equal(answer(model, audio, "drums", block=777), answer(model, audio, "drums", block=99_999))
+
+
+def test_a_second_prompt_on_the_same_sound_costs_no_trunk(model):
+    audio = noise(2, 5.0)
+    answer(model, audio, "drums")
+    calls = model._trunk.calls
+    answer(model, audio, "no drums")
+    assert calls > 0
+    assert model._trunk.calls == calls
+    model.close()
+    answer(model, audio, "drums")
+    assert model._trunk.calls == 2 * calls
+
+
+def test_everything_but_is_the_rest(model):
+    audio = noise(2, 2.0)
+    np.testing.assert_allclose(answer(model, audio, "drums") + answer(model, audio, "no drums"), 1, atol=2e-3)
+
+
+def test_spans_reach_the_head(model):
+    audio = noise(2, 4.0)
+    free, told = answer(model, audio, "drums"), answer(model, audio, "drums", (Span("-", 1.0, 2.0),))
+    inside = slice(int(1.2 * RATE / 1024), int(1.8 * RATE / 1024))
+    outside = slice(int(2.5 * RATE / 1024), None)
+    np.testing.assert_allclose(told[:, inside], free[:, inside] / 2, atol=2e-3)
+    np.testing.assert_allclose(told[:, outside], free[:, outside], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "what", "rest"),
+    [
+        ("drums", "drums", False),
+        ("  acoustic   guitar ", "acoustic guitar", False),
+        ("no drums", "drums", True),
+        ("everything except the lead vocals", "lead vocals", True),
+        ("Without bass", "bass", True),
+        ("all but the piano", "piano", True),
+        ("remove guitar", "guitar", True),
+        ("noise", "noise", False),
+        ("nose flute", "nose flute", False),
+        ("", "", False),
+    ],
+)
+def test_prompts(prompt, what, rest):
+    assert read_prompt(prompt) == (what, rest)
+
+
+def test_no_words_need_a_span(model):
+    with pytest.raises(StembridgeError, match="names no sound") as caught:
+        model.plan(Ask("  "))
+    assert caught.value.code == "unsupported_prompt"
+    assert model.plan(Ask("", (Span("+", 0.0, 1.0),))).answered_as == "what sounds in the spans"
+
+
+def test_the_plan_says_what_it_took_the_prompt_for(model):
+    assert model.plan(Ask("no drums")).answered_as == "not: drums"
+    assert "everything but drums" in model.plan(Ask("no drums")).note
+
+
+def test_spans_become_frames():
+    grid = Grid(RATE, 4096, 2048)
+    spans = (Span("+", 0.0, 1.0), Span("-", 2.0, 100.0), Span("+", 0.5, 0.5001))
+    frames = span_frames(spans, grid, 60)
+    assert np.all(frames[:21] == 1)
+    assert np.all(frames[23:42] == 0)
+    assert np.all(frames[44:] == -1)
+
+
+def test_an_absent_sound_is_26_db_down_and_a_likely_one_is_not_touched():
+    assert presence_gain(0.0, 0.1) == 1
+    assert presence_gain(-10.0, 0.1) == pytest.approx(0.05, rel=1e-5)
+    gains = [presence_gain(logit, 0.1) for logit in np.linspace(-6, 1, 30)]
+    assert gains == sorted(gains)

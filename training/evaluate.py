@@ -1,0 +1,178 @@
+"""Stage 3: measure an exported bundle, end to end through the engine's own model face.
+
+Prints a table, writes `scores.json` and `curves.png`. SI-SDR improvement is over the mixture, in dB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.bundle import read_bundle
+from engine.metrics import si_sdr_db
+from engine.prompted_model import PromptedModel
+from engine.request import Span
+from engine.runtime import Ask
+from engine.stereo import Mask
+from engine.stft import Analysis, Grid, Spectrum, Synthesis
+from training.baselines import bandpasses, ideal_banded, ideal_ratio
+from training.clips import CLIP_S, Clip, Stereo, crossed, frets_on_fire, rendered, runs, sounding
+from training.phrases import concepts
+
+_GRID = Grid(44100, 4096, 1024)
+
+
+def spectrum(audio: Stereo) -> Spectrum:
+    analysis = Analysis(_GRID, 2)
+    return np.concatenate([analysis.push(audio), analysis.finish()], axis=1)
+
+
+def signal(frames: Spectrum, n: int) -> Stereo:
+    synthesis = Synthesis(_GRID, 2, n)
+    return np.concatenate([synthesis.push(frames.astype(np.complex64)), synthesis.finish()], axis=1)
+
+
+def masks(model: PromptedModel, clip: Clip, prompt: str, spans: tuple[Span, ...] = ()) -> Mask:
+    ask = Ask(prompt, spans)
+    n = clip.mixture.shape[1]
+    return np.concatenate(list(model.estimate([clip.mixture], 2, n, model.plan(ask), lambda _: None)), axis=1)
+
+
+def measure(model: PromptedModel, clip: Clip, bands: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row a prompt: SI-SDR of the mixture, and improvements of the model and the baselines."""
+    mixture, n = spectrum(clip.mixture), clip.mixture.shape[1]
+    rows = []
+    others = list(clip.asked)
+    for i, (name, stem) in enumerate(clip.asked.items()):
+        if not stem.any():
+            continue
+        concept, target = concepts()[name], spectrum(stem)
+        base = si_sdr_db(clip.mixture, stem)
+
+        def gain(mask: Mask, stem: Stereo = stem, base: float = base) -> float:
+            found = signal(mixture * mask, n)
+            return max(si_sdr_db(found, stem), -30.0) - base if found.any() else -30.0 - base
+
+        flags = sounding(stem)
+        row: dict[str, Any] = {"clip": clip.name, "group": clip.group, "concept": name, "mixture": base}
+        row["text"] = gain(masks(model, clip, concept.phrases[0]))
+        row["paraphrase"] = gain(masks(model, clip, concept.held_out[0]))
+        row["active"] = float(flags.mean())
+        if 0.1 < flags.mean() < 0.8 and runs(flags):
+            right = tuple(Span("+", a, min(b, CLIP_S)) for a, b in runs(flags))
+            row["text+span"] = gain(masks(model, clip, concept.phrases[0], right))
+            row["span alone"] = gain(masks(model, clip, "", right))
+            no = tuple(Span("-", a, min(b, CLIP_S)) for a, b in runs(~flags))
+            row["text+span±"] = gain(masks(model, clip, concept.phrases[0], right + no))
+            if no:
+                wrong = tuple(Span("+", span.start_s, span.end_s) for span in no)
+                row["wrong span"] = gain(masks(model, clip, concept.phrases[0], wrong))
+        wrong_names = [o for o in others if not concepts()[o].covers & concept.covers]
+        if wrong_names:
+            row["wrong prompt"] = gain(masks(model, clip, concepts()[wrong_names[i % len(wrong_names)]].phrases[0]))
+        row["band-pass"] = gain(np.broadcast_to(bands[name], mixture.shape)) if name in bands else 0.0
+        row["ideal bands"] = gain(ideal_banded(target, mixture))
+        row["ideal"] = gain(ideal_ratio(target, mixture))
+        rows.append(row)
+    return rows
+
+
+def absent_db(model: PromptedModel, clip: Clip) -> list[float]:
+    """Level of what comes out for prompts that are not there, over the mixture."""
+    mixture = spectrum(clip.mixture)
+    whole = float((np.abs(mixture) ** 2).sum())
+    found = []
+    for name in clip.absent:
+        out = mixture * masks(model, clip, concepts()[name].phrases[0])
+        found.append(float(10 * np.log10((np.abs(out) ** 2).sum() / whole + 1e-9)))
+    return found
+
+
+def table(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Means by group and by concept of the rendered clips."""
+    columns = ("mixture", "text", "paraphrase", "text+span", "text+span±", "span alone")
+    columns += ("wrong span", "wrong prompt", "band-pass", "ideal bands", "ideal")
+    sets: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        sets[f"= {row['group']}"].append(row)
+        sets[row["concept"] if row["group"] == "rendered" else f"{row['group']}: {row['concept']}"].append(row)
+        if "text+span" in row:
+            sets[f"= {row['group']}, intermittent"].append(row)
+    return {
+        name: {"n": len(some)} | {c: float(np.mean(v)) for c in columns if (v := [r[c] for r in some if c in r])}
+        for name, some in sorted(sets.items())
+    }
+
+
+def print_table(found: dict[str, dict[str, float]]) -> None:
+    columns = list(dict.fromkeys(c for row in found.values() for c in row))
+    print(f"{'':34}" + "".join(f"{c:>13}" for c in columns))
+    for name, row in found.items():
+        print(f"{name:34}" + "".join(f"{row[c]:13.1f}" if c in row else " " * 13 for c in columns))
+
+
+def plot(curve: list[dict[str, float]], found: dict[str, dict[str, float]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(15, 9), gridspec_kw={"width_ratios": [1, 1.3]})
+    for name in ("gain_db", "error", "activity", "presence", "concepts", "shape"):
+        left.plot([line["step"] for line in curve], [line.get(name, np.nan) for line in curve], label=name)
+    left.set(xlabel="step", title="training (running means of 20 steps)")
+    left.legend()
+    names = [name for name in found if not name.startswith("=")]
+    height = np.arange(len(names))
+    for i, column in enumerate(("text", "band-pass", "ideal bands")):
+        right.barh(height + 0.25 * i, [found[name].get(column, 0) for name in names], 0.25, label=column)
+    right.set_yticks(height + 0.25, names, fontsize=6)
+    right.set(xlabel="SI-SDR improvement, dB")
+    right.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def clips(args: argparse.Namespace) -> Iterable[Clip]:
+    yield from rendered(args.held_out, 2 if args.smoke else args.clips)
+    if args.guitars and not args.smoke:
+        yield from frets_on_fire(args.guitars, 2)
+        if args.loops and args.speech:
+            yield from crossed(args.loops, args.guitars, args.speech, 10)
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser("training evaluate", description=__doc__)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--bank", type=Path, required=True, help="training songs, for the band-pass baseline")
+    parser.add_argument("--held-out", type=Path, required=True)
+    parser.add_argument("--guitars", type=Path, help="folder of Frets on Fire songs")
+    parser.add_argument("--loops", type=Path, help="Sonic Pi's samples")
+    parser.add_argument("--speech", type=Path, help="folder of recorded voices in .ogg")
+    parser.add_argument("--curve", type=Path)
+    parser.add_argument("--clips", type=int, default=60)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--smoke", action="store_true", help="two clips")
+    args = parser.parse_args(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    model = PromptedModel(read_bundle(args.bundle))
+    bands = bandpasses(args.bank, 4 if args.smoke else 120)
+    rows, levels, began = [], [], time.monotonic()
+    for clip in clips(args):
+        rows += measure(model, clip, bands)
+        levels += absent_db(model, clip)
+    found = table(rows)
+    print_table(found)
+    absent = f"absent prompts: median {np.median(levels):.1f} dB, worst {max(levels):.1f} dB"
+    print(f"{absent}; {time.monotonic() - began:.0f} s")
+    curve = json.loads(args.curve.read_text(encoding="utf-8")) if args.curve else []
+    scores = {"table": found, "absent_db": levels, "rows": rows}
+    (args.out / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
+    plot(curve, found, args.out / "curves.png")
