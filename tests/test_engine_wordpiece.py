@@ -5,12 +5,8 @@ from hypothesis import strategies as st
 
 from engine.wordpiece import read_vocabulary, tokenize
 
-VOCABULARY = {
-    piece: n
-    for n, piece in enumerate(
-        ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "drum", "##s", "kick", "!", "gu", "##itar", "a", "鼓"]
-    )
-}
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "drum", "##s", "kick", "!", "gu", "##itar", "a", "鼓"]
+VOCABULARY = {piece: number for number, piece in enumerate(PIECES)}
 
 
 def pieces(text, longest=32):

@@ -108,13 +108,8 @@ def _channel_axis(operator: str, n_dims: int) -> int:
     return n_dims - 1 if operator == "MatMul" else 0
 
 
-def export(checkpoint: Path, text: Path, folder: Path, name: str) -> None:
-    """Write the bundle."""
-    from transformers import AutoModel
-
-    folder.mkdir(parents=True, exist_ok=True)
-    net = Network(N_BANDS)
-    net.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["ema"])
+def write_sound_graphs(net: Network, folder: Path) -> None:
+    """`trunk.onnx` and `head.onnx`, any number of frames (a multiple of 8) and of prompts. Folds `net` as it goes."""
     net.eval()
     fold(net)
     frames = 8 * FRAMES_MULTIPLE
@@ -126,6 +121,16 @@ def export(checkpoint: Path, text: Path, folder: Path, name: str) -> None:
     names, outputs = [*TRUNK_OUTPUTS, "text", "spans"], ["masks", "heard", "presence"]
     times += [{1: "prompts"}, {1: "prompts", 2: "frames0"}]
     _write(_Answer(net.head), inputs, folder / "head.onnx", names, outputs, times)
+
+
+def export(checkpoint: Path, text: Path, folder: Path, name: str) -> None:
+    """Write the bundle."""
+    from transformers import AutoModel
+
+    folder.mkdir(parents=True, exist_ok=True)
+    net = Network(N_BANDS)
+    net.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["ema"])
+    write_sound_graphs(net, folder)
     sentence = _Sentence(AutoModel.from_pretrained(text, attn_implementation="eager").eval())
     tokens = torch.zeros(1, N_TOKENS, dtype=torch.int64)
     tokens[0, :3] = torch.tensor([101, 2000, 102])

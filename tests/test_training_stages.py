@@ -1,0 +1,172 @@
+"""Every stage of training, small: songs, mixtures, losses, steps, export. Needs torch; sounds are the own synthesis."""
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("scipy")
+
+from engine.bands import to_bands  # noqa: E402
+from training import bank, mixing, train  # noqa: E402
+from training.bank import Studio, choose_sources  # noqa: E402
+from training.baselines import bandpasses, ideal_banded, ideal_ratio  # noqa: E402
+from training.losses import losses  # noqa: E402
+from training.mixing import EDGES, N_BANDS, N_FRAMES, Bank, Mixture, example, mix  # noqa: E402
+from training.network import FRAMES_MULTIPLE, Network  # noqa: E402
+from training.notes import compose, play  # noqa: E402
+from training.phrases import concepts  # noqa: E402
+from training.recordings import Shots  # noqa: E402
+from training.sources import BY_NAME, SOURCES  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+_ROWS = {name: range(i, i + 1) for i, name in enumerate(concepts())}
+_OWN = ["synth bass", "synth lead", "steel guitar", "singing", "noise"]
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory):
+    """Three songs of our own instruments."""
+    folder = tmp_path_factory.mktemp("bank")
+    studio = Studio((), (), Shots({}))
+    for number in range(3):
+        rng = np.random.default_rng(number)
+        song = compose(rng, 7.0)
+        stems = []
+        for name in _OWN:
+            source = BY_NAME[name]
+            if name != "noise":
+                source = type(source)(source.name, source.role, source.low, source.high, (), source.made)
+            stems.append(bank.render(source, song, studio, 0, rng))
+        stems = np.clip(np.stack(stems), -1, 1)
+        np.save(folder / f"{number:05d}.npy", (stems * 20000).astype(np.int16))
+        (folder / f"{number:05d}.json").write_text(json.dumps({"sources": _OWN}), encoding="utf-8")
+    return folder
+
+
+def test_every_concept_covers_known_sources_and_every_source_has_one():
+    covered = set().union(*(concept.covers for concept in concepts().values()))
+    assert covered == {source.name for source in SOURCES}
+    assert len(SOURCES) >= 24
+    for concept in concepts().values():
+        assert concept.held_out
+        assert not set(concept.phrases) & set(concept.held_out)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+def test_notes_stay_in_the_song_and_in_the_source_s_range(source):
+    rng = np.random.default_rng(1)
+    song = compose(rng, 12.0)
+    notes = play(source, song, rng)
+    low, high = (min(source.drum_keys), max(source.drum_keys)) if source.drum_keys else (source.low, source.high)
+    for note in notes:
+        assert 0 <= note.start_s <= 13
+        assert low <= note.key <= high + 12  # power chords reach an octave above
+        assert 1 <= note.velocity <= 127
+
+
+def test_the_same_seed_gives_the_same_song_and_sources_come_equally_often():
+    assert compose(np.random.default_rng(5), 9.0) == compose(np.random.default_rng(5), 9.0)
+    counts = dict.fromkeys(BY_NAME, 0)
+    for number in range(120):
+        for source in choose_sources(number, np.random.default_rng(number)):
+            counts[source.name] += 1
+    assert min(counts.values()) >= 12
+
+
+def test_an_example_s_sums_give_the_energy_of_the_error(songs):
+    rng = np.random.default_rng(2)
+    names, stems = Bank(songs).draw(rng)
+    mixture = mix(names, stems, rng)
+    one = example(mixture, _ROWS, rng)
+    gains = rng.random((2, N_BANDS, N_FRAMES)).astype(np.float32)
+    asked = [concept for row in one.phrases for concept in [list(concepts().values())[row]]]
+    for k, concept in enumerate(asked):
+        covers = [name in concept.covers for name in names]
+        target = mixture.spectra[covers].sum(axis=0)
+        bins = np.repeat(gains.transpose(0, 2, 1), np.diff(EDGES), axis=-1)
+        true = (np.abs(mixture.spectra.sum(axis=0) * bins - target) ** 2).sum()
+        found = (one.power * gains**2 - 2 * one.product[k] * gains).sum() + one.energy[k]
+        assert found == pytest.approx(true, rel=1e-3)
+
+
+def test_spans_mark_what_sounds_and_what_does_not(songs):
+    rng = np.random.default_rng(3)
+    seen = set()
+    for _ in range(20):
+        names, stems = Bank(songs).draw(rng)
+        if not stems.any():
+            continue
+        one = example(mix(names, stems, rng), _ROWS, rng)
+        seen |= set(np.unique(one.spans))
+        assert np.all(one.active[one.spans > 0] == 1)
+        assert np.all(one.active[one.spans < 0] == 0)
+        assert np.all(one.product[one.present == 0] == 0)
+    assert seen >= {0.0, 1.0}
+
+
+def test_the_best_gains_cost_least(songs):
+    rng = np.random.default_rng(4)
+    path, names = Bank(songs).songs[0]
+    stems = np.load(path)[:3, : 6 * 44100].astype(np.float32) / 32768
+    stems = np.pad(stems, ((0, 0), (0, max(0, (N_FRAMES - 1) * 2048 + 4096 - stems.shape[1]))))
+    one = example(mix(names[:3], stems, rng), _ROWS, rng)
+    assert one.present.any()
+    fields = [torch.from_numpy(f)[None] for f in (one.power, one.product, one.energy, one.active, one.present)]
+    best = torch.logit((fields[1] / (fields[0].unsqueeze(1) + 1e-9)).clamp(1e-4, 1 - 1e-4))
+    n = one.product.shape[0]
+    heard, presence = torch.zeros(1, n, N_FRAMES // FRAMES_MULTIPLE), torch.zeros(1, n)
+    least = losses(best, heard, presence, *fields)
+    for other in (best + 0.5, best - 0.5, torch.zeros_like(best)):
+        worse = losses(other, heard, presence, *fields)
+        assert worse["error"] > least["error"]
+        assert worse["shape"] > least["shape"]
+
+
+def test_the_ideal_masks_are_better_than_a_band_pass(songs):
+    rng = np.random.default_rng(5)
+    spectra = (rng.normal(size=(2, 2, 20, 2049)) + 1j * rng.normal(size=(2, 2, 20, 2049))).astype(np.complex64)
+    mixture = Mixture(("piano", "flute"), spectra)
+    whole = mixture.spectra.sum(axis=0)
+
+    def left(mask):
+        return (np.abs(whole * mask - spectra[0]) ** 2).sum()
+
+    assert left(ideal_ratio(spectra[0], whole)) < left(ideal_banded(spectra[0], whole)) < left(np.float32(1))
+    bands = bandpasses(songs)
+    assert set(np.unique(bands["synth bass"])) == {0, 1}
+    assert to_bands(bands["synth bass"], EDGES)[100:].sum() < to_bands(bands["noise"], EDGES)[100:].sum()
+
+
+def test_one_trunk_pass_answers_many_prompts_alike():
+    torch.manual_seed(0)
+    net = Network(N_BANDS).eval()
+    features, text = torch.randn(1, 3, N_BANDS, 32), torch.randn(1, 4, 384) / 20
+    spans = torch.zeros(1, 4, 32)
+    spans[0, 2, 8:16] = 1
+    with torch.inference_mode():
+        asked = net.trunk(features)
+        together = net.head(asked, text, spans)[0]
+        alone = torch.cat([net.head(asked, text[:, k : k + 1], spans[:, k : k + 1])[0] for k in range(4)], dim=1)
+    assert together.shape == (1, 4, 2, N_BANDS, 32)
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+
+
+def test_training_runs_stops_and_goes_on(songs, tmp_path, monkeypatch):
+    table = np.random.default_rng(0).normal(0, 0.05, (len(_ROWS), 384)).astype(np.float32)
+    monkeypatch.setattr(train, "phrase_table", lambda folder: (_ROWS, table))
+    monkeypatch.setattr(mixing, "N_QUERIES", 4)
+    arguments = ["--bank", str(songs), "--text", ".", "--out", str(tmp_path), "--smoke", "--threads", "1"]
+    train.main(arguments)
+    first = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert first["step"] == 3
+    assert len(first["curve"]) == 3
+    train.main(arguments)  # nothing is left to do, and nothing is lost
+    again = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert again["step"] == 3
+    for name, value in first["net"].items():
+        torch.testing.assert_close(again["net"][name], value)
+    assert not list(tmp_path.glob("*.part"))
+    assert json.loads((tmp_path / "curve.json").read_text(encoding="utf-8"))[-1]["step"] == 3
