@@ -28,7 +28,6 @@ N_BANDS: Final = 192
 EDGES: Final = band_edges(N_FFT // 2 + 1, N_BANDS)
 N_FRAMES: Final = 128
 N_QUERIES: Final = 7
-_SEGMENT: Final = (N_FRAMES - 1) * HOP + N_FFT
 _ACTIVE_DB: Final = -35.0
 _SCALE: Final = np.float32(1 / 32768 / 0.7)
 
@@ -64,8 +63,9 @@ class Example:
 class Bank:
     """The songs of a folder that `training.bank` filled; reads them lazily, sees new ones when asked again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, n_frames: int = N_FRAMES) -> None:
         self.folder = folder
+        self.n_samples = (n_frames - 1) * HOP + N_FFT
         self.songs: list[tuple[Path, tuple[str, ...]]] = []
         self.refresh()
 
@@ -99,9 +99,9 @@ class Bank:
                 name = labels[i]
             data = np.load(source, mmap_mode="r")
             if not names or across:
-                start = int(rng.integers(data.shape[1] - _SEGMENT)) if data.shape[1] > _SEGMENT else 0
-            stem = data[i, start : start + _SEGMENT].astype(np.float32) * _SCALE
-            stem = np.pad(stem, (0, _SEGMENT - len(stem)))
+                start = int(rng.integers(data.shape[1] - self.n_samples)) if data.shape[1] > self.n_samples else 0
+            stem = data[i, start : start + self.n_samples].astype(np.float32) * _SCALE
+            stem = np.pad(stem, (0, self.n_samples - len(stem)))
             gain_db = drum_db + rng.normal(-2, 3) if name in DRUM_PARTS else rng.normal(0, 5)
             if name in ("noise", "crowd", "sound effects"):
                 gain_db -= rng.uniform(0, 12)

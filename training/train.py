@@ -42,14 +42,14 @@ _SAVE_EVERY_S: Final = 120.0
 class Stream(IterableDataset[tuple[torch.Tensor, ...]]):
     """Endless examples; each worker draws its own."""
 
-    def __init__(self, bank: Path, rows: dict[str, range], seed: int) -> None:
-        self.bank, self.rows, self.seed = bank, rows, seed
+    def __init__(self, bank: Path, rows: dict[str, range], seed: int, n_frames: int) -> None:
+        self.bank, self.rows, self.seed, self.n_frames = bank, rows, seed, n_frames
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         torch.set_num_threads(1)
         info = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([self.seed, info.id if info else 0])
-        bank = Bank(self.bank)
+        bank = Bank(self.bank, self.n_frames)
         made = 0
         while True:
             names, stems = bank.draw(rng)
@@ -97,7 +97,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--budget-s", type=float, default=3600)
     parser.add_argument("--piece-s", type=float, default=None)
-    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--frames", type=int, default=64, help="of each example; a multiple of 8; 46 ms each")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
@@ -106,7 +108,7 @@ def main(argv: list[str]) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(args.device)
     rows, table = phrase_table(args.text)
     texts = torch.from_numpy(table).to(device)
 
@@ -127,7 +129,7 @@ def main(argv: list[str]) -> None:
         optimizer.load_state_dict(state["optimizer"])
         step, spent_s, curve = state["step"], state["spent_s"], state["curve"]
     batch = 1 if args.smoke else args.batch
-    stream = Stream(args.bank, rows, args.seed + step)
+    stream = Stream(args.bank, rows, args.seed + step, args.frames)
     loader = iter(DataLoader(stream, batch_size=batch, num_workers=0 if args.smoke else args.workers))
 
     began, saved = time.monotonic(), time.monotonic()
