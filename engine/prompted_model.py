@@ -11,9 +11,9 @@ import hashlib
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from engine.audio import Samples
 from engine.bands import Real, band_edges, to_bins
 from engine.bundle import Bundle
 from engine.errors import StembridgeError
+from engine.mask_model import no_waveform
 from engine.prompted_features import features_of
 from engine.request import Span
 from engine.runtime import Ask, ModelCard, Plan, Step
@@ -39,6 +40,7 @@ _KEPT_BYTES: Final = 128 << 20
 """Trunk answers kept: about six minutes of sound."""
 _ABSENT_GAIN: Final = np.float32(0.05)
 """What a mask is multiplied by where the prompt's sound is surely absent: −26 dB."""
+_PLANS_REMEMBERED: Final = 64
 _KNOWS: Final = "any sound, in words: instruments, voices, drums and their parts, synths, noise"
 _REST: Final = re.compile(
     r"^(?:the )?(?:no|non|without|minus|remove|mute|everything (?:except|but|without|minus)|all (?:except|but))"
@@ -74,6 +76,7 @@ class PromptedModel:
         self._vocabulary: Path = bundle.path("vocab.txt")
         self._text, self._trunk, self._head = (OnnxGraph(bundle.path(f"{n}.onnx")) for n in ("text", "trunk", "head"))
         self._kept = _Kept(_KEPT_BYTES)
+        self._presence: OrderedDict[Plan, float] = OrderedDict()
 
     @property
     def runtime(self) -> str:
@@ -81,6 +84,16 @@ class PromptedModel:
 
     def close(self) -> None:
         self._kept.clear()
+
+    def generate(self, mixture: Iterable[Samples], n_samples: int, plan: Plan, step: Step) -> Iterator[Samples]:
+        raise no_waveform(self.card.name)
+
+    def solve_ahead(self, mixture: Iterable[Samples], n_samples: int, plans: Sequence[Plan], step: Step) -> None:
+        pass  # the trunk's answers are kept as they come, and the head costs little
+
+    def facts(self, plan: Plan) -> Mapping[str, Any]:
+        """`presence`: how sure the model is that the sound is there, 0 to 1, at the surest place."""
+        return {"presence": round(self._presence[plan], 3)} if plan in self._presence else {}
 
     def plan(self, ask: Ask) -> Plan:
         what, rest = read_prompt(ask.prompt)
@@ -116,23 +129,30 @@ class PromptedModel:
 
         def answers() -> Iterator[tuple[Window, Real]]:
             for window, spectrum in zip(windows, _spectra(mixture, self._heard, channels, windows), strict=True):
-                gains = self._ask(spectrum, text, spans[window.start : window.end])
+                gains, presence = self._ask(spectrum, text, spans[window.start : window.end])
+                self._remember(plan, presence, first=window is windows[0])
                 yield window, 1 - gains if rest else gains
                 step(window.end / windows[-1].end)
 
         for bands in _double(join(answers()), self.card.grid.n_frames(n_samples)):
             yield to_bins(bands, self._edges)
 
-    def _ask(self, spectrum: Spectrum, text: Real, spans: Real) -> Real:
-        """`(channel, frame, bin)` in, `(channel, frame, band)` gains out. Channels go in pairs."""
-        gains = []
+    def _remember(self, plan: Plan, presence: float, *, first: bool) -> None:
+        self._presence[plan] = presence if first else max(presence, self._presence.get(plan, 0.0))
+        while len(self._presence) > _PLANS_REMEMBERED:
+            self._presence.popitem(last=False)
+
+    def _ask(self, spectrum: Spectrum, text: Real, spans: Real) -> tuple[Real, float]:
+        """`(channel, frame, bin)` in, `(channel, frame, band)` gains and presence out. Channels go in pairs."""
+        gains, surest = [], 0.0
         for first in range(0, len(spectrum), 2):
             pair = spectrum[first : first + 2]
-            both = self._masks(pair if len(pair) == 2 else np.concatenate([pair, pair]), text, spans)
+            both, presence = self._masks(pair if len(pair) == 2 else np.concatenate([pair, pair]), text, spans)
+            surest = max(surest, presence)
             gains.append(both if len(pair) == 2 else both.mean(axis=0, keepdims=True))
-        return np.concatenate(gains)
+        return np.concatenate(gains), surest
 
-    def _masks(self, pair: Spectrum, text: Real, spans: Real) -> Real:
+    def _masks(self, pair: Spectrum, text: Real, spans: Real) -> tuple[Real, float]:
         n_frames = pair.shape[1]
         missing = -n_frames % self._multiple
         features, _ = features_of(np.pad(pair, ((0, 0), (0, missing), (0, 0))), self._edges)
@@ -146,7 +166,8 @@ class PromptedModel:
         asked = {**inputs, "text": text[None, None], "spans": np.pad(spans, (0, missing))[None, None]}
         masks, presence = self._head.run(asked, ["masks", "presence"])
         gains: Real = masks[0, 0].transpose(0, 2, 1)[:, :n_frames]
-        return gains * presence_gain(float(presence[0, 0]), self._floor)
+        probability = 1 / (1 + float(np.exp(-presence[0, 0])))
+        return gains * presence_gain(probability, self._floor), probability
 
 
 def read_prompt(prompt: str) -> tuple[str, bool]:
@@ -165,9 +186,8 @@ def span_frames(spans: Iterable[Span], grid: Grid, n_frames: int) -> Real:
     return frames
 
 
-def presence_gain(logit: float, floor: float) -> np.float32:
+def presence_gain(probability: float, floor: float) -> np.float32:
     """1 where a sound may be there, falling to −26 dB as its probability falls from `floor` to a tenth of it."""
-    probability = 1 / (1 + np.exp(-logit))
     share = np.clip((np.log10(probability + 1e-9) - np.log10(floor) + 1), 0, 1)
     return np.float32(_ABSENT_GAIN ** (1 - share))
 

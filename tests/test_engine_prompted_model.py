@@ -161,6 +161,19 @@ def test_the_plan_says_what_it_took_the_prompt_for(model):
     assert "everything but drums" in model.plan(Ask("no drums")).note
 
 
+def test_the_manifest_says_how_sure_it_is(model):
+    plan = model.plan(Ask("drums"))
+    assert model.facts(plan) == {}
+    answer(model, noise(2, 1.0), "drums")
+    assert model.facts(plan) == {"presence": pytest.approx(0.993)}
+
+
+def test_it_makes_no_waveform_of_its_own(model):
+    with pytest.raises(StembridgeError) as caught:
+        model.generate([], 0, model.plan(Ask("drums")), lambda fraction: None)
+    assert caught.value.code == "unsupported_option"
+
+
 def test_spans_become_frames():
     grid = Grid(RATE, 4096, 2048)
     spans = (Span("+", 0.0, 1.0), Span("-", 2.0, 100.0), Span("+", 0.5, 0.5001))
@@ -171,7 +184,7 @@ def test_spans_become_frames():
 
 
 def test_an_absent_sound_is_26_db_down_and_a_likely_one_is_not_touched():
-    assert presence_gain(0.0, 0.1) == 1
-    assert presence_gain(-10.0, 0.1) == pytest.approx(0.05, rel=1e-5)
-    gains = [presence_gain(logit, 0.1) for logit in np.linspace(-6, 1, 30)]
+    assert presence_gain(0.5, 0.1) == 1
+    assert presence_gain(1e-5, 0.1) == pytest.approx(0.05, rel=1e-5)
+    gains = [presence_gain(probability, 0.1) for probability in np.logspace(-4, 0, 30)]
     assert gains == sorted(gains)
