@@ -15,6 +15,7 @@ from engine.errors import StembridgeError
 from engine.flow_open import open_flow
 from engine.intent import read_intent
 from engine.mask_model import MaskModel, no_waveform, unsupported_prompt
+from engine.prompted_model import PromptedModel
 from engine.request import SeparationRequest
 from engine.runtime import Model
 
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 EMBEDDED: Final = Path(__file__).parent / "embedded"
 DEFAULT: Final = "spleeter-2stems"
+MASKS: Final = ("mask", "prompted-mask")
+"""Kinds of model that have no waveform of their own."""
 
 
 def models_folder() -> Path:
@@ -72,7 +75,8 @@ def find(name: str) -> Bundle:
 def choose(request: SeparationRequest) -> str:
     """The name of the model that answers a request; quick, reads no audio and opens no model.
 
-    Without a name in the request: the embedded one where it knows the prompt, else the first open-vocabulary one.
+    Without a name in the request: the embedded two-stem model where it knows the prompt, else the first flow model,
+    else the embedded model of any prompt.
     Raises `StembridgeError`: `unknown_model`, `unsupported_prompt`, `unsupported_option`.
     """
     knows = read_intent(request.prompt) is not None
@@ -80,11 +84,14 @@ def choose(request: SeparationRequest) -> str:
         bundle = find(request.model)
     else:
         bundle = find(DEFAULT)
-        if not knows or request.output == "generative":
-            bundle = next((b for b in installed().values() if b.kind == "flow"), bundle)
+        kinds = {b.kind: b for b in reversed(installed().values())}
+        if not knows:
+            bundle = kinds.get("flow") or kinds.get("prompted-mask") or bundle
+        elif request.output == "generative":
+            bundle = kinds.get("flow", bundle)
     if bundle.kind == "mask" and not knows:
         raise unsupported_prompt(bundle.name, request.prompt)
-    if bundle.kind == "mask" and request.output == "generative":
+    if bundle.kind in MASKS and request.output == "generative":
         raise no_waveform(bundle.name)
     return bundle.name
 
@@ -122,10 +129,12 @@ def _open(bundle: Bundle) -> Model:
     match bundle.kind:
         case "mask":
             return MaskModel(bundle)
+        case "prompted-mask":
+            return PromptedModel(bundle)
         case "flow":
             return open_flow(bundle, text_folder())
     raise StembridgeError(
         "model_corrupt",
-        f"The model {bundle.name} is of the kind {bundle.kind!r}; this version runs mask and flow.",
+        f"The model {bundle.name} is of the kind {bundle.kind!r}; this version runs mask, prompted-mask and flow.",
         "Update Stembridge.",
     )

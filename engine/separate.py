@@ -141,7 +141,7 @@ def solve_ahead(
     """
     first = requests[0]
     name = models.choose(first)
-    if models.find(name).kind == "mask" or not any(shares_region(r, first) for r in requests[1:]):
+    if models.find(name).kind in models.MASKS or not any(shares_region(r, first) for r in requests[1:]):
         return
     model = shelf.open(name)
 

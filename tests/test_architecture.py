@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-OURS = ("engine", "bridge", "export", "presets", "daw_scripts", "benchmarks", "tests")
+OURS = ("engine", "bridge", "export", "presets", "daw_scripts", "training", "benchmarks", "tests")
 MAY_IMPORT = {
     "engine": {"engine"},
     "bridge": {"bridge", "engine"},
     "export": {"export", "engine"},
+    "training": {"training", "engine"},
     "presets": set(),
     "daw_scripts": set(),
 }
 HEAVY = {"torch", "onnxruntime", "tensorrt", "matplotlib", "pedalboard", "transformers", "onnx"}
-ENGINE_INSIDE = {"engine.runtimes", "engine.model", "engine.mask_model"}
+ENGINE_INSIDE = {"engine.runtimes", "engine.model", "engine.mask_model", "engine.prompted_model"}
 """What the bridge must not reach into."""
 
 
