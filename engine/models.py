@@ -15,7 +15,7 @@ from engine.errors import StembridgeError
 from engine.flow_open import open_flow
 from engine.intent import read_intent
 from engine.mask_model import MaskModel, no_waveform, unsupported_prompt
-from engine.prompted_model import PromptedModel
+from engine.prompted_model import PromptedModel, answers_well
 from engine.request import SeparationRequest
 from engine.runtime import Model
 
@@ -76,7 +76,8 @@ def choose(request: SeparationRequest) -> str:
     """The name of the model that answers a request; quick, reads no audio and opens no model.
 
     Without a name in the request: the embedded two-stem model where it knows the prompt, else the first flow model,
-    else the embedded model of any prompt.
+    else the prompted model where the prompt is one that its manifest lists as measured good (`text_alone`). It answers
+    any other prompt only when it is named.
     Raises `StembridgeError`: `unknown_model`, `unsupported_prompt`, `unsupported_option`.
     """
     knows = read_intent(request.prompt) is not None
@@ -85,10 +86,10 @@ def choose(request: SeparationRequest) -> str:
     else:
         bundle = find(DEFAULT)
         kinds = {b.kind: b for b in reversed(installed().values())}
-        if not knows:
-            bundle = kinds.get("flow") or kinds.get("prompted-mask") or bundle
-        elif request.output == "generative":
-            bundle = kinds.get("flow", bundle)
+        if "flow" in kinds and (not knows or request.output == "generative"):
+            bundle = kinds["flow"]
+        elif not knows and "prompted-mask" in kinds and answers_well(kinds["prompted-mask"], request.prompt):
+            bundle = kinds["prompted-mask"]
     if bundle.kind == "mask" and not knows:
         raise unsupported_prompt(bundle.name, request.prompt)
     if bundle.kind in MASKS and request.output == "generative":

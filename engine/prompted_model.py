@@ -115,7 +115,7 @@ class PromptedModel:
         numbers = tokenize(phrase, read_vocabulary(self._vocabulary), self._n_tokens)
         tokens = np.zeros((1, self._n_tokens), np.int64)
         tokens[0, : len(numbers)] = numbers
-        text: Real = self._text.run({"tokens": tokens}, ["text"])[0][0]  # type: ignore[dict-item]
+        text: Real = self._text.run({"tokens": tokens}, ["text"])[0][0]
         return text
 
     def estimate(
@@ -175,6 +175,11 @@ def read_prompt(prompt: str) -> tuple[str, bool]:
     words = " ".join(prompt.split())
     found = _REST.match(words)
     return (found["what"], True) if found else (words, False)
+
+
+def answers_well(bundle: Bundle, prompt: str) -> bool:
+    """Whether what a prompt names, or wants gone, is among the phrases its model was measured to answer well."""
+    return read_prompt(prompt)[0].casefold() in bundle.facts.get("text_alone", ())
 
 
 def span_frames(spans: Iterable[Span], grid: Grid, n_frames: int) -> Real:

@@ -9,11 +9,12 @@ import json
 import numpy as np
 import pytest
 
-from engine.bundle import read_bundle
+from engine import models
+from engine.bundle import Bundle, read_bundle
 from engine.errors import StembridgeError
 from engine.prompted_features import features_of
 from engine.prompted_model import PromptedModel, presence_gain, read_prompt, span_frames
-from engine.request import Span
+from engine.request import SeparationRequest, Span
 from engine.runtime import Ask
 from engine.stft import Grid
 
@@ -188,3 +189,28 @@ def test_an_absent_sound_is_26_db_down_and_a_likely_one_is_not_touched():
     assert presence_gain(1e-5, 0.1) == pytest.approx(0.05, rel=1e-5)
     gains = [presence_gain(probability, 0.1) for probability in np.logspace(-4, 0, 30)]
     assert gains == sorted(gains)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "chosen"),
+    [
+        ("Kick  Drum", "prompted"),
+        ("no drums", "prompted"),
+        ("vocals", "spleeter-2stems"),
+        ("theremin", None),
+    ],
+)
+def test_only_prompts_measured_good_come_here_by_themselves(monkeypatch, tmp_path, prompt, chosen):
+    facts = {"text_alone": ["drums", "kick drum"]}
+    prompted = Bundle(tmp_path, "prompted", "prompted-mask", "", "1", "Apache-2.0", {}, facts)
+    known = models.installed() | {"prompted": prompted}
+    monkeypatch.setattr(models, "installed", lambda: {n: b for n, b in known.items() if b.kind != "flow"})
+    source = tmp_path / "song.wav"
+    if chosen is None:
+        with pytest.raises(StembridgeError) as caught:
+            models.choose(SeparationRequest(source=(source,), out_dir=tmp_path, prompt=prompt))
+        assert caught.value.code == "unsupported_prompt"
+        asked = SeparationRequest(source=(source,), out_dir=tmp_path, prompt=prompt, model="prompted")
+        assert models.choose(asked) == "prompted"
+    else:
+        assert models.choose(SeparationRequest(source=(source,), out_dir=tmp_path, prompt=prompt)) == chosen

@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from training.mixing import HOP, N_BANDS, N_FFT
 from training.network import FRAMES_MULTIPLE, N_TEXT, Head, Network
+from training.phrases import concepts
 
 N_TOKENS: Final = 32
 PRESENCE_FLOOR: Final = 0.1
@@ -123,8 +125,8 @@ def write_sound_graphs(net: Network, folder: Path) -> None:
     _write(_Answer(net.head), inputs, folder / "head.onnx", names, outputs, times)
 
 
-def export(checkpoint: Path, text: Path, folder: Path, name: str) -> None:
-    """Write the bundle."""
+def export(checkpoint: Path, text: Path, folder: Path, name: str, good: Sequence[str] = ()) -> None:
+    """Write the bundle. `good`: concepts that were measured to beat their baselines by text alone."""
     from transformers import AutoModel
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -142,7 +144,7 @@ def export(checkpoint: Path, text: Path, folder: Path, name: str) -> None:
         "schema": 1, "name": name, "kind": "prompted-mask", "title": "Any prompt, with spans", "version": 1,
         "licence": "Apache-2.0", "rate_hz": 44100, "n_fft": N_FFT, "hop_samples": HOP, "n_bands": N_BANDS,
         "frames_multiple": FRAMES_MULTIPLE, "frames_window": 256, "n_tokens": N_TOKENS, "n_text": N_TEXT,
-        "presence_floor": PRESENCE_FLOOR,
+        "presence_floor": PRESENCE_FLOOR, "text_alone": [p.casefold() for c in good for p in concepts()[c].phrases],
         "provenance": "training/ (see training/MODEL_CARD.md); text encoder: all-MiniLM-L6-v2, Apache-2.0",
         "files": {
             path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
@@ -166,6 +168,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--good", default="", help="concepts measured good by text alone, separated by commas")
     parser.add_argument("--name", default="prompted")
     parser.add_argument("--smoke", action="store_true", help="untrained weights")
     args = parser.parse_args(argv)
@@ -174,4 +177,4 @@ def main(argv: list[str]) -> None:
         args.out.mkdir(parents=True, exist_ok=True)
         checkpoint = args.out / "untrained.pt"
         torch.save({"ema": Network(N_BANDS).state_dict()}, checkpoint)
-    export(checkpoint, args.text, args.out, args.name)
+    export(checkpoint, args.text, args.out, args.name, args.good.split(",") if args.good else ())
