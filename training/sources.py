@@ -92,8 +92,7 @@ MATERIAL: Final = (
     ("speech made with eSpeak NG (Debian espeak-ng)", "output of a program", "training: speech, crowd"),
     ("own synthesis (training/synth.py, training/singer.py)", "Apache-2.0", "training: strings, FM, synths, singer"),
     ("TimGM6mb (Debian timgm6mb-soundfont)", "GPL-2", "test only: unseen instruments"),
-    ("Black Pearl and Red Zeppelin (Debian avldrums.lv2-soundfont)", "CC-BY-SA / GPL-2+", "test only: unseen kits"),
-    ("Asterisk core sounds, English (Debian)", "CC-BY-SA-3.0", "test only: a real voice"),
+    ("Black Pearl and Red Zeppelin (Debian avldrums.lv2-soundfont)", "CC-BY-SA-3.0", "test only: unseen kits"),
     ("Frets on Fire songs by Muldjord (Debian)", "CC-BY-SA-3.0", "test only: real guitars in real mixes"),
 )
 """Source, licence, use: the table of the model card."""
