@@ -20,7 +20,7 @@ from engine.jobs.journal import Journal
 from engine.jobs.queue import JobQueue
 from engine.request import Progress, Separation, SeparationRequest
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 """How long a test waits for what must happen; never how long it takes."""
 
 
