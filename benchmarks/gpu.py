@@ -36,10 +36,10 @@ from benchmarks.measure import (
     median_ms,
     snr_db,
 )
+from engine.flow.sampling import noise, plan_sampling, solve
 from engine.model.config import RELEASED, SAMPLE_RATE, Sizes
 from engine.model.network import DTYPES, Network, Precision, place, random_network
 from engine.model.prepared import Prepared, prepare
-from engine.sampling import noise, plan_sampling, solve
 
 N_TOKENS = 8
 EVALUATIONS = (1, 4, 8, 32)

@@ -110,7 +110,7 @@ def open_runtime(folder: Path, name: str, threads: int) -> Any:
 def measure(folder: Path, name: str, seconds: float, threads: int, repeats: int) -> dict[str, Any]:
     """Everything of one runtime, in this process."""
     from engine.bundle import read_bundle
-    from engine.flow_model import FlowModel
+    from engine.flow.model import FlowModel
 
     before = peak_bytes()
     began = time.perf_counter()

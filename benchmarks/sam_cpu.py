@@ -26,7 +26,7 @@ import torch
 from benchmarks.gpu import TOY, clip, prepared
 from benchmarks.measure import forward_gflop
 from engine.bundle import MANIFEST, SCHEMA, read_bundle
-from engine.model.codec import Codec, Conv
+from engine.model.codec import Codec, Conv, Downsample
 from engine.model.config import RELEASED, SAMPLE_RATE, DitSizes, Sizes
 from engine.model.network import parts_of, random_network
 from engine.model.tensor_file import write_tensors
@@ -89,11 +89,11 @@ def codec_shapes(codec: Codec, run: Any) -> list[Shape]:
     """The convolutions that `run` runs, each as the matrix product it amounts to."""
     shapes: list[Shape] = []
 
-    def note(module: Conv, given: Any, out: torch.Tensor) -> None:
+    def note(module: Conv | Downsample, given: Any, out: torch.Tensor) -> None:
         n_out, taps, n_in = module.weight.shape
         shapes.append((out.shape[0] * out.shape[3], taps * n_in, n_out))
 
-    hooks = [m.register_forward_hook(note) for m in codec.modules() if isinstance(m, Conv)]
+    hooks = [m.register_forward_hook(note) for m in codec.modules() if isinstance(m, (Conv, Downsample))]
     run()
     for hook in hooks:
         hook.remove()

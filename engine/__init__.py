@@ -5,8 +5,8 @@ audio, resample, blocks    files in, streamed, at any rate
 stft, windows, stereo      transforms, long material, and a model's masks laid on the original channels
 wav, riff, stems, manifest files out: whole or not at all, stamped with their place, described
 bundle, models, runtime    a model on disk, choosing and opening one, and the small face every model wears
-mask_model, intent         models that estimate masks, and what a prompt asks of one that knows two stems
-flow_model, flow_solve     models that follow a velocity: sampling, multidiffusion and scoring are their parts
+masks                      models that estimate masks, and what a prompt asks of one that knows two stems
+flow                       models that follow a velocity: sampling, long audio, candidates
 model, runtimes            SAM Audio's network in torch, and what runs the networks
 separate, cache, jobs      one request end to end, results kept by content, the queue with its journal
 health, metrics            is this machine ready; how good is a stem

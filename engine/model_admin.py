@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from engine import flow_model, hub, mask_model, models, text_encoder
+from engine import hub, models, text_encoder
 from engine.bundle import MANIFEST, Bundle, read_bundle
 from engine.errors import StembridgeError
 from engine.fetch import check_space, fetch, missing_bytes
+from engine.flow import model as flow_model
 from engine.licences import SAM_LICENCE, require
+from engine.masks import two_stems as mask_model
 from engine.model.releases import RELEASES, TEXT_REPOSITORY
 from engine.request import Progress
 

@@ -12,10 +12,10 @@ import platformdirs
 
 from engine.bundle import MANIFEST, Bundle, read_bundle
 from engine.errors import StembridgeError
-from engine.flow_open import open_flow
-from engine.intent import read_intent
-from engine.mask_model import MaskModel, no_waveform, unsupported_prompt
-from engine.prompted_model import PromptedModel, answers_well
+from engine.flow.open import open_flow
+from engine.masks.intent import read_intent
+from engine.masks.prompted import PromptedModel, answers_well
+from engine.masks.two_stems import MaskModel, no_waveform, unsupported_prompt
 from engine.request import SeparationRequest
 from engine.runtime import Model
 

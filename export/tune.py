@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.fitted import FittedPlan, euler_as_fitted, midpoint_as_fitted
+from engine.flow.fitted import FittedPlan, euler_as_fitted, midpoint_as_fitted
 
 Field = Callable[[Tensor, Tensor, slice], Tensor]
 """(state, time as a tensor of no axes, which examples the state is of) → velocity; differentiable in both tensors."""

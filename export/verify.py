@@ -19,7 +19,7 @@ import torch
 from engine.artefact import Artefact
 from engine.bundle import Bundle
 from engine.errors import StembridgeError
-from engine.flow_solve import FlowRuntime, Heard, hear, solve_asks
+from engine.flow.solve import FlowRuntime, Heard, hear, solve_asks
 from engine.manifest import stembridge_version
 from engine.request import Span
 from engine.runtime import Ask

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "daw_scripts": set(),
 }
 HEAVY = {"torch", "onnxruntime", "tensorrt", "matplotlib", "pedalboard", "transformers", "onnx"}
-ENGINE_INSIDE = {"engine.runtimes", "engine.model", "engine.mask_model", "engine.prompted_model"}
+ENGINE_INSIDE = {"engine.runtimes", "engine.model", "engine.masks.two_stems", "engine.masks.prompted"}
 """What the bridge must not reach into."""
 
 

@@ -458,8 +458,8 @@ def test_the_pages_memory_is_what_the_sizes_give():
 
 
 def test_the_pages_downloads_and_evaluations_are_the_codes():
+    from engine.flow.sampling import MAX_NFE, QUALITY_NFE
     from engine.model.releases import RELEASES
-    from engine.sampling import MAX_NFE, QUALITY_NFE
 
     page = PAGE.read_text(encoding="utf-8")
     for name, release in RELEASES.items():

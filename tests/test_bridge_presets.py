@@ -16,7 +16,7 @@ from bridge.fields import FIELDS
 from bridge.presets import MAX_NAME_BYTES, Preset, check_presets, find_preset, load_presets
 from bridge.prompts import prompt_from_track
 from engine.errors import StembridgeError
-from engine.intent import read_intent
+from engine.masks.intent import read_intent
 from engine.request import SeparationRequest
 
 SHIPPED = Path(__file__).parent.parent / "presets"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bridge.prompts import prompt_from_track
 from bridge.vocabulary import load_vocabulary
-from engine.intent import read_intent
+from engine.masks.intent import read_intent
 
 OURS = load_vocabulary()
 NOUNS = sorted({word.text for word in OURS.words.values() if word.kind == "noun"})

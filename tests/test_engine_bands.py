@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.bands import band_edges, to_bands, to_bins
+from engine.masks.bands import band_edges, to_bands, to_bins
 
 
 @pytest.mark.parametrize(("n_bins", "n_bands"), [(2049, 192), (1025, 64), (64, 64), (513, 8)])

@@ -14,9 +14,9 @@ if not os.environ.get("CI"):
 from sam_folder import WORDS
 
 from engine import StembridgeError
-from engine.clap import SAMPLE_RATE, ClapScorer, installed, loudest
+from engine.flow.clap import SAMPLE_RATE, ClapScorer, installed, loudest
+from engine.flow.scoring import SCORERS, Candidate, score
 from engine.runtime import Ask
-from engine.scoring import SCORERS, Candidate, score
 
 pytestmark = pytest.mark.torch
 

@@ -20,12 +20,13 @@ if not os.environ.get("CI"):
     pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("transformers", reason="transformers is not installed")
 
-from engine import Cancelled, Progress, Separation, SeparationRequest, Span, StembridgeError, flow_solve
+from engine import Cancelled, Progress, Separation, SeparationRequest, Span, StembridgeError
 from engine import models as engine_models
 from engine.bundle import read_bundle
 from engine.cache import ResultCache
-from engine.flow_model import FlowModel
-from engine.flow_solve import encode_stream, hear, solve_asks
+from engine.flow import solve as flow_solve
+from engine.flow.model import FlowModel
+from engine.flow.solve import encode_stream, hear, solve_asks
 from engine.model.weights import import_folder
 from engine.models import Shelf, choose
 from engine.runtime import Ask

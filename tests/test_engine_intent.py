@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.intent import _PHRASES, _words, read_intent
+from engine.masks.intent import _PHRASES, _words, read_intent
 
 VOCALS = """
     vocals | vocal | Vocals | THE VOCALS | vox | voice | human voice | lead vocals | lead vocal

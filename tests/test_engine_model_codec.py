@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from engine.model.codec import (
     CONTEXT_FRAMES,
     Conv,
+    Downsample,
     Residual,
     Snake,
     Upsample,
@@ -185,7 +186,7 @@ def load(theirs, ours):
     for module in ours.modules():
         if isinstance(module, Snake):
             snakes.append(module.alpha)
-        elif isinstance(module, Conv):
+        elif isinstance(module, (Conv, Downsample)):
             convs.append(module)
     upsamples = {id(module.conv): module for module in ours.modules() if isinstance(module, Upsample)}
     assert sum(isinstance(module, Residual) for module in ours.modules()) == 12

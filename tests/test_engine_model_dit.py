@@ -12,12 +12,12 @@ if not os.environ.get("CI"):
 
 import torch
 
+from engine.flow.sampling import noise, plan_sampling, solve
 from engine.model.anchors import ABSENT, NULL, PADDING, PRESENT, frame_of, frame_tokens
 from engine.model.config import RELEASED, DitSizes, Sizes
 from engine.model.layers import rope_table, rotate, sinusoid
 from engine.model.network import random_network
 from engine.model.prepared import prepare
-from engine.sampling import noise, plan_sampling, solve
 
 pytestmark = pytest.mark.torch
 SIZES = DitSizes(

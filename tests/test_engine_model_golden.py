@@ -13,12 +13,12 @@ if not os.environ.get("CI"):
 import torch
 from safetensors.torch import load_file
 
+from engine.flow.sampling import plan_sampling, solve
 from engine.model.codec import pad_to_frames
 from engine.model.convert import convert_codec, convert_dit
 from engine.model.derive import sizes_of
 from engine.model.network import assemble
 from engine.model.prepared import prepare
-from engine.sampling import plan_sampling, solve
 
 pytestmark = pytest.mark.torch
 GOLDEN = Path(__file__).parent / "golden" / "sam_tiny"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.multidiffusion import cover, joint_velocity, weights_of
-from engine.sampling import noise, plan_sampling, solve
+from engine.flow.multidiffusion import cover, joint_velocity, weights_of
+from engine.flow.sampling import noise, plan_sampling, solve
 from engine.windows import Window
 
 PLAN = plan_sampling(nfe=8)

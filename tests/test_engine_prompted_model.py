@@ -12,8 +12,8 @@ import pytest
 from engine import models
 from engine.bundle import Bundle, read_bundle
 from engine.errors import StembridgeError
-from engine.prompted_features import features_of
-from engine.prompted_model import PromptedModel, presence_gain, read_prompt, span_frames
+from engine.masks.features import features_of
+from engine.masks.prompted import PromptedModel, presence_gain, read_prompt, span_frames
 from engine.request import SeparationRequest, Span
 from engine.runtime import Ask
 from engine.stft import Grid
@@ -45,7 +45,7 @@ class Graph:
 
 @pytest.fixture
 def model(tmp_path, monkeypatch):
-    monkeypatch.setattr("engine.prompted_model.OnnxGraph", Graph)
+    monkeypatch.setattr("engine.masks.prompted.OnnxGraph", Graph)
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "drums"]
     files = {"vocab.txt": "\n".join(words) + "\n", "text.onnx": "", "trunk.onnx": "", "head.onnx": ""}
     for name, content in files.items():

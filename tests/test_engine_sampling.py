@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.sampling import SamplingPlan, noise, plan_sampling, solve, swayed, uniform
+from engine.flow.sampling import SamplingPlan, noise, plan_sampling, solve, swayed, uniform
 
 METHODS = ("euler", "midpoint", "heun", "ab2")
 

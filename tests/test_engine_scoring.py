@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from engine import Span
-from engine.runtime import Ask
-from engine.scoring import (
+from engine.flow.scoring import (
     Candidate,
     activity,
     best,
@@ -17,6 +16,7 @@ from engine.scoring import (
     score,
     span_agreement,
 )
+from engine.runtime import Ask
 
 RATE = 8_000
 ASK = Ask("tambourine")

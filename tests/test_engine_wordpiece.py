@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.wordpiece import read_vocabulary, tokenize
+from engine.masks.wordpiece import read_vocabulary, tokenize
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "drum", "##s", "kick", "!", "gu", "##itar", "a", "鼓"]
 VOCABULARY = {piece: number for number, piece in enumerate(PIECES)}

@@ -28,8 +28,8 @@ from engine import SeparationRequest, Span, StembridgeError
 from engine import models as engine_models
 from engine.artefact import folder_of, read_artefact, write_manifest
 from engine.bundle import Bundle, read_bundle
-from engine.flow_open import has_gpu, open_flow
-from engine.flow_solve import hear, solve_asks
+from engine.flow.open import has_gpu, open_flow
+from engine.flow.solve import hear, solve_asks
 from engine.models import Shelf
 from engine.runtime import Ask
 from engine.runtimes.onnx_flow import OnnxFlow, open_onnx
@@ -162,8 +162,8 @@ def test_equal_stages_are_stored_once(bundle: Bundle) -> None:
 def test_a_solve_with_spans_prompts_and_windows_equals_torch(
     reference: TorchFlow, exact: OnnxFlow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.flow_solve.WINDOW_S", 0.8)
-    monkeypatch.setattr("engine.flow_solve.STRIDE_S", 0.6)
+    monkeypatch.setattr("engine.flow.solve.WINDOW_S", 0.8)
+    monkeypatch.setattr("engine.flow.solve.STRIDE_S", 0.6)
     mixture = make_mixture(100_001, 48_000, 1).T.copy()
     ask = Ask("lead vocals", nfe=4, spans=(Span("+", 0.2, 0.5), Span("-", 1.0, 1.2)))
     asks = [ask, Ask("tambourine with guitar", nfe=4, seed=3), Ask("", nfe=4)]

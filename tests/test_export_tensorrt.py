@@ -24,7 +24,7 @@ import export.plans as plans
 from engine import StembridgeError
 from engine.artefact import read_artefact
 from engine.bundle import Bundle, read_bundle
-from engine.flow_open import open_flow
+from engine.flow.open import open_flow
 from engine.model.config import RELEASED, Sizes
 from export.plans import build_plans
 from export.stages import STAGES, axes, own_lengths

@@ -7,8 +7,8 @@ import os
 import numpy as np
 import pytest
 
-from engine.fitted import FittedPlan, euler_as_fitted, midpoint_as_fitted, solve_fitted
-from engine.sampling import SamplingPlan, noise, plan_sampling, solve, uniform
+from engine.flow.fitted import FittedPlan, euler_as_fitted, midpoint_as_fitted, solve_fitted
+from engine.flow.sampling import SamplingPlan, noise, plan_sampling, solve, uniform
 
 if not os.environ.get("CI"):
     pytest.importorskip("torch", reason="torch is not installed")

@@ -12,7 +12,7 @@ if not os.environ.get("CI"):
 
 import torch
 
-from engine.bands import to_bands
+from engine.masks.bands import to_bands
 from training import bank, mixing, train
 from training.bank import Studio, choose_sources
 from training.baselines import bandpasses, ideal_banded, ideal_ratio

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.bands import Real, to_bands
+from engine.masks.bands import Real, to_bands
 from engine.stereo import Mask
 from engine.stft import Spectrum
 from training.mixing import EDGES, Bank, stft

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from engine.bundle import read_bundle
+from engine.masks.prompted import PromptedModel
 from engine.metrics import si_sdr_db
-from engine.prompted_model import PromptedModel
 from engine.request import Span
 from engine.runtime import Ask
 from engine.stereo import Mask

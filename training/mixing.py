@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.bands import band_edges, to_bands
-from engine.prompted_features import features_of
+from engine.masks.bands import band_edges, to_bands
+from engine.masks.features import features_of
 from engine.stft import hann
 from training.network import FRAMES_MULTIPLE
 from training.phrases import Concept, concepts

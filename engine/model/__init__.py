@@ -13,3 +13,9 @@ official, derive    the official checkpoint's keys and what becomes of each; the
 convert, tensor_file, weights    from that checkpoint to a bundle, and from the bundle to a network
 releases    the released checkpoints and their hashes
 """
+
+import os
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+"""torch on Linux then takes large memory in huge pages: fetching the codec's hundreds of megabytes a layer in pages of
+4 KB took a quarter of its time (benchmarks/sam_cpu.py). torch reads this when it first takes memory."""

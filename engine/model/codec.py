@@ -25,23 +25,41 @@ DILATIONS: Final = (1, 3, 9)
 class Conv(nn.Module):
     """A convolution along the samples; `weight` is `(out, tap, in)`, which is channels-last memory without a copy."""
 
-    def __init__(
-        self, n_in: int, n_out: int, taps: int, *, stride: int = 1, padding: int = 0, dilation: int = 1
-    ) -> None:
+    def __init__(self, n_in: int, n_out: int, taps: int, *, padding: int = 0, dilation: int = 1) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_out, taps, n_in))
         self.bias = nn.Parameter(torch.empty(n_out))
-        self.stride, self.padding, self.dilation = stride, padding, dilation
+        self.padding, self.dilation = padding, dilation
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(
             x.to(self.weight.dtype),
             self.weight.transpose(1, 2)[:, :, None],
             self.bias,
-            stride=(1, self.stride),
             padding=(0, self.padding),
             dilation=(1, self.dilation),
         )
+
+
+class Downsample(nn.Module):
+    """A convolution of `2 * stride` taps and that stride, as one of 2 taps over samples laid side by side as channels.
+
+    `weight` is `(out, 2 * stride, in)`, whose memory is also `(out, 2, stride * in)`.
+    """
+
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_out, 2 * stride, n_in))
+        self.bias = nn.Parameter(torch.empty(n_out))
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, n_in, stride = x.shape[0], x.shape[1], self.stride
+        left = (stride + 1) // 2
+        rows = F.pad(x.to(self.weight.dtype).permute(0, 2, 3, 1), (0, 0, left, stride - left))
+        rows = rows.reshape(batch, 1, x.shape[3] // stride + 1, stride * n_in)
+        weight = self.weight.reshape(-1, 2, stride * n_in).transpose(1, 2)[:, :, None]
+        return F.conv2d(rows.permute(0, 3, 1, 2), weight, self.bias)
 
 
 class Upsample(nn.Module):
@@ -103,7 +121,7 @@ class Codec(nn.Module):
         encoder: list[nn.Module] = [Conv(1, width, 7, padding=3)]
         for stride in sizes.encoder_strides:
             encoder += [Residual(width, dilation) for dilation in DILATIONS]
-            encoder += [Snake(width), Conv(width, 2 * width, 2 * stride, stride=stride, padding=(stride + 1) // 2)]
+            encoder += [Snake(width), Downsample(width, 2 * width, stride)]
             width *= 2
         encoder += [Snake(width), Conv(width, sizes.hidden_dim, 3, padding=1)]
         self.encoder = nn.Sequential(*encoder, Conv(sizes.hidden_dim, sizes.n_channels, 1))
@@ -121,7 +139,7 @@ class Codec(nn.Module):
         stays float32. Changes the module and returns it."""
         outer = {id(self.encoder[0]), id(self.encoder[-1]), id(self.decoder[0]), id(self.decoder[-1])}
         for module in self.modules():
-            if isinstance(module, Conv) and id(module) not in outer:
+            if isinstance(module, (Conv, Downsample)) and id(module) not in outer:
                 module.to(dtype)
         return self
 

@@ -16,9 +16,9 @@ from engine.artefact import Artefact, check_usable
 from engine.audio import Samples
 from engine.bundle import Bundle
 from engine.errors import StembridgeError
-from engine.flow_solve import CHUNK_FRAMES, CONTEXT_FRAMES, Latents, State
+from engine.flow.multidiffusion import WindowVelocity
+from engine.flow.solve import CHUNK_FRAMES, CONTEXT_FRAMES, Latents, State
 from engine.model.config import TEXT_TOKENS, Sizes, n_frames_of
-from engine.multidiffusion import WindowVelocity
 from engine.runtimes.onnx_runtime import OnnxGraph
 from engine.runtimes.watermarked import Marker
 from engine.windows import Window
@@ -34,7 +34,7 @@ KEYS_BYTES: Final = 1 << 30
 
 
 class OnnxFlow:
-    """See `engine.flow_solve.FlowRuntime` for the contract of each method.
+    """See `engine.flow.solve.FlowRuntime` for the contract of each method.
 
     Raises `StembridgeError` at once when any graph is missing, damaged, of another model, or not accepted by
     onnxruntime: a model either opens whole or not at all.

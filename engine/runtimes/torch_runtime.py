@@ -15,8 +15,8 @@ import numpy.typing as npt
 from engine.audio import Samples
 from engine.bundle import Bundle
 from engine.errors import StembridgeError
-from engine.flow_solve import Latents, State
-from engine.multidiffusion import WindowVelocity
+from engine.flow.multidiffusion import WindowVelocity
+from engine.flow.solve import Latents, State
 from engine.windows import Window
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def within_memory(device: str, doing: str) -> Iterator[None]:
 
 
 class TorchFlow:
-    """See `engine.flow_solve.FlowRuntime` for the contract of each method.
+    """See `engine.flow.solve.FlowRuntime` for the contract of each method.
 
     Float32 on the CPU; where there is a GPU the matrices are float16 and everything delicate stays float32.
     """

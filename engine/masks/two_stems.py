@@ -19,7 +19,7 @@ import numpy.typing as npt
 from engine.audio import Samples
 from engine.bundle import Bundle
 from engine.errors import StembridgeError
-from engine.intent import read_intent
+from engine.masks.intent import read_intent
 from engine.runtime import Ask, ModelCard, Plan, Step
 from engine.runtimes.onnx_runtime import OnnxGraph
 from engine.stereo import Mask

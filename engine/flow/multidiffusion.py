@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from engine.sampling import Velocity
+from engine.flow.sampling import Velocity
 from engine.windows import Window
 
 Blend = Literal["ramp", "mean"]
@@ -73,7 +73,7 @@ def joint_velocity(
     blend: Blend = "ramp",
     between: Callable[[int, int], None] = lambda number, index: None,
 ) -> Velocity[Array]:
-    """The velocity of the whole latent `(batch, frame, channel)`, for `engine.sampling.solve`.
+    """The velocity of the whole latent `(batch, frame, channel)`, for `engine.flow.sampling.solve`.
 
     `between` is called with the evaluation and window number before each window: what it raises ends the run, so a
     cancel waits for one window of one evaluation. Memory beyond the latent is one window's.

@@ -18,14 +18,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from engine import clap
 from engine.audio import Samples
 from engine.bundle import Bundle
 from engine.errors import StembridgeError
-from engine.flow_solve import FlowRuntime, Heard, Solved, cuts, hear, solve_asks
+from engine.flow import clap
+from engine.flow.sampling import plan_sampling
+from engine.flow.scoring import SCORERS, Scorers
+from engine.flow.solve import FlowRuntime, Heard, Solved, cuts, hear, solve_asks
 from engine.runtime import Ask, ModelCard, Plan, Step
-from engine.sampling import plan_sampling
-from engine.scoring import SCORERS, Scorers
 from engine.stereo import Mask
 from engine.stft import Analysis, Grid
 
@@ -33,7 +33,7 @@ KNOWS: Final = "any sound that a lowercase noun or verb phrase names, and spans"
 CACHE_BYTES: Final = 256 << 20
 """Of each: what was heard, and what was solved."""
 CLAP_WEIGHT: Final = 2.0
-"""Beside those of `engine.scoring`; not tuned."""
+"""Beside those of `engine.flow.scoring`; not tuned."""
 _N_FFT: Final = 2_048
 _HOP: Final = 512
 _TINY: Final = np.float32(1e-10)

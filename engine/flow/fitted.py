@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from engine.sampling import Velocity
+from engine.flow.sampling import Velocity
 
 Array = TypeVar("Array", bound=Any)
 
@@ -78,7 +78,7 @@ def euler_as_fitted(n_steps: int) -> FittedPlan:
 def solve_fitted(
     velocity: Velocity[Array], noise: Array, plan: FittedPlan, between: Callable[[int], None] = lambda done: None
 ) -> Array:
-    """Carry `noise` to time 1; `between` as for `engine.sampling.solve`."""
+    """Carry `noise` to time 1; `between` as for `engine.flow.sampling.solve`."""
     x, found = noise, []
     for number, (scale, row) in enumerate(zip(plan.scales, plan.weights, strict=True)):
         between(number)

@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from engine.audio import Samples
 from engine.errors import StembridgeError
+from engine.flow.multidiffusion import STRIDE_S, WINDOW_S, WindowVelocity, cover, joint_velocity
+from engine.flow.sampling import SamplingPlan, noise, plan_sampling, solve
+from engine.flow.scoring import EXCERPT_S, SCORERS, Candidate, Scorers, best, score
 from engine.model.anchors import frame_tokens
-from engine.multidiffusion import STRIDE_S, WINDOW_S, WindowVelocity, cover, joint_velocity
 from engine.runtime import Ask, Step
-from engine.sampling import SamplingPlan, noise, plan_sampling, solve
-from engine.scoring import EXCERPT_S, SCORERS, Candidate, Scorers, best, score
 
 logger = logging.getLogger(__name__)
 

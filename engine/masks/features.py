@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.bands import Real, to_bands
+from engine.masks.bands import Real, to_bands
 from engine.stft import Spectrum
 
 FLOOR: Final = np.float32(1e-6)

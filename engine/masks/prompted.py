@@ -19,18 +19,18 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.audio import Samples
-from engine.bands import Real, band_edges, to_bins
 from engine.bundle import Bundle
 from engine.errors import StembridgeError
-from engine.mask_model import no_waveform
-from engine.prompted_features import features_of
+from engine.masks.bands import Real, band_edges, to_bins
+from engine.masks.features import features_of
+from engine.masks.two_stems import no_waveform
+from engine.masks.wordpiece import read_vocabulary, tokenize
 from engine.request import Span
 from engine.runtime import Ask, ModelCard, Plan, Step
 from engine.runtimes.onnx_runtime import OnnxGraph
 from engine.stereo import Mask
 from engine.stft import Analysis, Grid, Spectrum
 from engine.windows import Window, cut, join
-from engine.wordpiece import read_vocabulary, tokenize
 
 TRUNK_OUTPUTS: Final = ("scale0", "scale1", "scale2", "scale3", "scale4", "context", "activity")
 _Halves = dict[str, npt.NDArray[np.float16]]

@@ -17,8 +17,8 @@ from typing import Final
 from engine.artefact import MANIFEST, Artefact, folder_of, read_artefact
 from engine.bundle import Bundle
 from engine.errors import StembridgeError
-from engine.flow_model import FlowModel
-from engine.flow_solve import FlowRuntime
+from engine.flow.model import FlowModel
+from engine.flow.solve import FlowRuntime
 from engine.runtimes.onnx_flow import open_onnx
 from engine.runtimes.torch_runtime import TorchFlow
 

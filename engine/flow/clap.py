@@ -10,8 +10,8 @@ import numpy as np
 
 from engine.audio import Samples
 from engine.errors import StembridgeError
+from engine.flow.scoring import Candidate
 from engine.runtime import Ask
-from engine.scoring import Candidate
 
 EXCERPT_S: Final = 10.0
 """What CLAP hears at a time (laion's models were trained on it); longer targets are judged by their loudest stretch."""
