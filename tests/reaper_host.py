@@ -42,6 +42,10 @@ class Host(ProjectFunctions):
         self.tracks: list[Track] = []
         self.markers: list[tuple[bool, float, float, str]] = []
         self.range_s = (0.0, 0.0)
+        self.project_file = ""
+        """Empty until the project is saved; `project_dir` is then REAPER's own folder for recordings."""
+        self.tempo = [(0.0, 120.0)]
+        """From when on, beats a minute. Nothing that scripts ask for here is counted in beats."""
         self.messages: list[str] = []
         self.asked: list[tuple[str, list[str], list[str]]] = []
         self.answers: list[list[str] | None] = []
@@ -240,7 +244,7 @@ class Host(ProjectFunctions):
         return len(value)
 
     def _EnumProjects(self, _: Script, index: int, text: str = "") -> tuple[int, str]:
-        return 0, ""
+        return 0, self.project_file
 
     def _GetProjectPathEx(self, _: Script, project: int, text: str = "") -> str:
         return str(self.project_dir)

@@ -104,7 +104,7 @@ class Item:
             dict.fromkeys(
                 ("D_POSITION", "D_LENGTH", "D_FADEINLEN", "D_FADEOUTLEN", "C_FADEINSHAPE", "C_FADEOUTSHAPE"), 0.0
             )
-            | {"D_VOL": 1.0, "B_MUTE": 0.0, "B_LOOPSRC": 0.0}
+            | {"D_VOL": 1.0, "B_MUTE": 0.0, "B_LOOPSRC": 0.0, "C_LOCK": 0.0}
         )
     )
 
@@ -117,7 +117,13 @@ class Item:
 class Track:
     strings: dict[str, str] = field(default_factory=lambda: {"GUID": new_guid(), "P_NAME": ""})
     values: dict[str, float] = field(
-        default_factory=lambda: {"I_CUSTOMCOLOR": 0.0, "I_FOLDERDEPTH": 0.0, "B_MUTE": 0.0, "I_NCHAN": 2.0}
+        default_factory=lambda: {
+            "I_CUSTOMCOLOR": 0.0,
+            "I_FOLDERDEPTH": 0.0,
+            "B_MUTE": 0.0,
+            "I_NCHAN": 2.0,
+            "I_RECARM": 0.0,
+        }
     )
     items: list[Item] = field(default_factory=list)
     selected: bool = False

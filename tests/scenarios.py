@@ -1,7 +1,7 @@
 """What every DAW's script must do, as data: one row a situation. Each host's tests build it and check the end.
 
-Times are in seconds of the timeline, `start_s` is where in the file the item begins. A host in which a situation cannot
-arise says so in `NOT_POSSIBLE`, with the reason.
+Times are in seconds of the timeline, `start_s` is where in the file the item begins. A host passes every row,
+or says in `scenario_limits.py` why the row's situation cannot arise there: `rows_for(host)` gives its tests the rows.
 """
 
 from __future__ import annotations
@@ -9,8 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from scenario_limits import NOT_POSSIBLE
+
 Gesture = Literal["extract_selection", "extract_by_example", "extract_items", "remove", "batch_tracks"]
-Engine = Literal["running", "stopped", "other api", "dies", "loses stems", "torn status", "holds"]
+Engine = Literal[
+    "running",
+    "stopped",
+    "other api",
+    "dies",
+    "loses stems",
+    "torn status",
+    "holds",
+    "garbage",
+    "stale",
+    "shared",
+]
+"""`torn status`: an answer is first seen half-written. `garbage`: what is no answer lies or comes among the answers.
+`stale`: an answer to a request of long ago is there. `shared`: another DAW's request is on the same engine."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,13 @@ class Scenario:
     muted: bool = False
     midi: bool = False
     offline: bool = False
+    frozen: bool = False
+    armed: bool = False
+    grouped: bool = False
+    """The track is one of several in the DAW's own kind of group: a folder, a group of tracks."""
+    tempo_change: bool = False
+    """The song goes from 120 to 90 beats a minute at 11.5 s."""
+    project: Literal["saved", "unsaved", "read only"] = "saved"
     answers: tuple[tuple[str, ...] | None, ...] = ()
     """What the person answers to each question; None: closed."""
     engine: Engine = "running"
@@ -64,15 +86,21 @@ SCENARIOS = (
     Scenario("a range in mono", n_channels=1),
     *(Scenario(f"a range at {hz} Hz", rate_hz=hz) for hz in (48_000, 88_200, 96_000)),
     Scenario("a range in mono at 96 kHz", rate_hz=96_000, n_channels=1),
+    Scenario("a file from its first sample", start_s=0.0),
+    Scenario("an item at the song's first sample", position_s=0.0, range_s=(1.0, 2.0), stems=((1.0, 2.0),)),
     Scenario("a range between samples", range_s=(11.0000123, 12.0000456), stems=((11.0000123, 12.0000456),)),
     Scenario("an item between samples", position_s=10.000_007, stems=((11.0, 12.0),)),
     Scenario("a range over the item's end", range_s=(12.5, 20.0), stems=((12.5, 13.0),)),
     Scenario("a range over two items", n_items=2, range_s=(12.0, 15.0), stems=((12.0, 13.0), (13.5, 15.0))),
+    Scenario("a very long selection", range_s=(0.0, 36_000.0), stems=WHOLE),
+    Scenario("a tempo change", tempo_change=True),
     Scenario("a very long way into the song", position_s=3600.0, range_s=(3601.0, 3602.0), stems=((3601.0, 3602.0),)),
     Scenario("a selected item", range_s=None, select="item", stems=WHOLE),
     Scenario("whole items in spite of a range", gesture="extract_items", select="item", stems=WHOLE),
     Scenario("every item of a track", gesture="batch_tracks", n_items=2, stems=((10.0, 13.0), (13.5, 16.5))),
     Scenario("by example", gesture="extract_by_example", stems=WHOLE),
+    Scenario("by example in mono at 48 kHz", gesture="extract_by_example", rate_hz=48_000, n_channels=1, stems=WHOLE),
+    Scenario("by example at 96 kHz", gesture="extract_by_example", rate_hz=96_000, stems=WHOLE),
     Scenario("by example at half speed", gesture="extract_by_example", playrate=0.5, stems=WHOLE, read_by_host=True),
     Scenario(
         "by example without a range",
@@ -83,6 +111,8 @@ SCENARIOS = (
         says="Select a time range in which the sound is heard",
     ),
     Scenario("remove, the name as it stands", gesture="remove", answers=(("Lead Vox",),)),
+    Scenario("remove at 48 kHz", gesture="remove", rate_hz=48_000, answers=(("Lead Vox",),)),
+    Scenario("remove in mono at 96 kHz", gesture="remove", rate_hz=96_000, n_channels=1, answers=(("Lead Vox",),)),
     Scenario("remove, in other words", gesture="remove", answers=(("drums",),), prompt="drums"),
     Scenario("remove, thought better of", gesture="remove", answers=(None,), stems=()),
     Scenario(
@@ -132,13 +162,49 @@ SCENARIOS = (
     Scenario("a muted item", muted=True, stems=(), says="is muted"),
     Scenario("a MIDI item", midi=True, stems=(), says="holds MIDI"),
     Scenario("a file that is gone", offline=True, stems=(), says="cannot be read"),
+    Scenario("a frozen track", frozen=True),
+    Scenario("an armed track", armed=True),
+    Scenario("a grouped track", grouped=True),
+    Scenario("a project that was never saved", project="unsaved"),
+    Scenario("a project folder that cannot be written", project="read only", stems=(), says="It stays at"),
     Scenario("no engine", engine="stopped", stems=(), says="stembridge serve"),
     Scenario("an engine of another version", engine="other api", stems=(), says="do not fit together"),
     Scenario("an engine that dies", engine="dies", says="engine has stopped"),
     Scenario("a stem that is gone", engine="loses stems", stems=(), says="is no longer on the disk"),
     Scenario("a torn status", engine="torn status"),
+    Scenario("garbage among the answers", engine="garbage"),
+    Scenario("an answer of long ago", engine="stale"),
+    Scenario("another DAW on the same engine", engine="shared"),
     Scenario("cancelled", engine="holds", stems=()),
 )
 
-NOT_POSSIBLE: dict[str, dict[str, str]] = {"reaper": {}}
-"""Host → scenario → why it cannot arise there."""
+
+@dataclass(frozen=True)
+class Program:
+    """A DAW of the table: its name, and what the table's tests run in."""
+
+    name: str
+    run_in: str
+
+
+HOSTS: dict[str, Program] = {
+    "ardour": Program("Ardour", "the real program"),
+    "reaper": Program("REAPER", "a stand-in for REAPER, Lua 5.4"),
+    "live": Program("Ableton Live", "a stand-in for Live"),
+    "bitwig": Program("Bitwig Studio", "a stand-in for Bitwig, in Node"),
+    "audacity": Program("Audacity 3", "the real program"),
+}
+"""The tests of each lie in `test_<host>_scenarios.py`."""
+
+
+def reason(host: str, scenario: str) -> str | None:
+    """Why a situation cannot arise in a host; None where it can, and must pass."""
+    for why, names in NOT_POSSIBLE[host].items():
+        if scenario in names:
+            return why
+    return None
+
+
+def rows_for(host: str) -> list[Scenario]:
+    """The rows that a host must pass."""
+    return [row for row in SCENARIOS if reason(host, row.name) is None]
