@@ -31,7 +31,7 @@ from engine.stems import STEMS, file_errors
 
 STATE: Final = ".stembridge"
 JOURNAL: Final = "batch.sqlite3"
-MAX_LANES: Final = 16
+MAX_LANES: Final = 128
 _KEPT_S: Final = 100 * 365 * 24 * 3600.0
 _KEPT_JOBS: Final = 10_000_000
 

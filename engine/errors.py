@@ -69,6 +69,7 @@ CODES: Final[dict[str, tuple[ExitCode, str]]] = {
     "engine_not_running": (_NOT_READY, "No engine answers."),
     "engine_running": (_NOT_READY, "Another engine already uses the same job journal."),
     "journal_failed": (_NOT_READY, "The file that keeps the jobs cannot be read or written."),
+    "cluster_failed": (_NOT_READY, "The cluster cannot be reached, or one of its workers cannot do the work."),
     "daw_not_found": (_NOT_READY, "The DAW's folder is not on this machine."),
     # neither
     "interrupted": (_FAILED, "The engine was stopped while it worked on the job."),

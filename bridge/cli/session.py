@@ -18,6 +18,7 @@ from engine.errors import StembridgeError
 
 if TYPE_CHECKING:
     from bridge.batch import BatchPlan, Options, PlannedJob
+    from bridge.batch_run import Render
     from engine.jobs.job import JobEvent
 
 
@@ -36,6 +37,7 @@ def session(
     candidates: asking.Candidates = None,
     output: asking.Output = None,
     jobs: Annotated[int, typer.Option(help="Jobs at once; each takes the memory of a model.", min=1, max=16)] = 1,
+    cluster: Annotated[str | None, typer.Option(help="A Dask scheduler's address: its workers do the jobs.")] = None,
     new_session: Annotated[bool, typer.Option(help="Write a session with the stems beside the old one.")] = True,
     as_json: asking.AsJson = False,
 ) -> None:
@@ -55,7 +57,8 @@ def session(
     if not as_json:
         console.write_table(batch_report.COLUMNS, batch_report.rows(plan), wide=5)
         console.note(batch_report.summary(plan, measured, jobs))
-    repeated = {"track": track, "prompt": prompt, "preset": preset, "jobs": None if jobs == 1 else jobs}
+    repeated: dict[str, Any] = {"track": track, "prompt": prompt, "preset": preset, "cluster": cluster}
+    repeated["jobs"] = None if jobs == 1 else jobs
     retry = _command(file, out, repeated | fields | asking.given(candidates=candidates))
     if dry_run:
         if as_json:
@@ -64,8 +67,14 @@ def session(
         return
     _require_work(plan)
     plan.require_room(out_dir)
-    with console.stoppable() as stopped, _progress(plan, as_json) as on_event:
-        outcomes = batch_run.run_batch(plan, out_dir, n_lanes=jobs, on_event=on_event, stopped=stopped)
+    with (
+        _workers(cluster, jobs, out_dir) as (render, n_lanes),
+        console.stoppable() as stopped,
+        _progress(plan, as_json) as on_event,
+    ):
+        outcomes = batch_run.run_batch(
+            plan, out_dir, n_lanes=n_lanes, on_event=on_event, stopped=stopped, render=render
+        )
     written: Path | StembridgeError | None = None
     left: list[Path] = []
     if new_session:
@@ -111,6 +120,20 @@ def _command(file: Path, out: Path, options: dict[str, Any]) -> str:
             if each is not None:
                 words += [f"--{name}", str(each)]
     return shlex.join(words)
+
+
+@contextmanager
+def _workers(cluster: str | None, jobs: int, out_dir: Path) -> Iterator[tuple[Render, int]]:
+    """What renders a job, and how many at once."""
+    if cluster is None:
+        from bridge.batch_run import render_with_engine
+
+        yield render_with_engine, jobs
+        return
+    from bridge.batch_cluster import cluster_at
+
+    with cluster_at(cluster, out_dir) as found:
+        yield found.render, found.n_slots if jobs == 1 else jobs
 
 
 def _require_work(plan: BatchPlan) -> None:
