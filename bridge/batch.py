@@ -43,6 +43,17 @@ class Options:
     tracks: tuple[str, ...] = ()
 
 
+def options_of(
+    tracks: Sequence[str] | None,
+    prompts: Sequence[str] | None,
+    presets: Sequence[str] | None,
+    fields: Mapping[str, object],
+) -> Options:
+    """Prompts and presets side by side; a single prompt is what the presets are used with."""
+    wanted = [Wanted(prompt, preset) for preset in presets or (None,) for prompt in prompts or (None,)]
+    return Options(tuple(dict.fromkeys(wanted)), fields, tuple(tracks or ()))
+
+
 @dataclass(frozen=True)
 class PlannedJob:
     """One stem to make."""
@@ -113,13 +124,17 @@ def plan_batch(
     *,
     presets: Callable[[], Mapping[str, Preset]] = load_presets,
     choose: Callable[[SeparationRequest], str] = models.choose,
+    readable_media: Callable[[Path], Path] = Path.resolve,
 ) -> BatchPlan:
     """The plan; reads headers of audio files and nothing else. Media inside an archive is expected in `media_dir`.
+
+    `readable_media` answers the real path of a file the session names, or raises `StembridgeError` (`path_refused`): a
+    session that came over the wire must not make the engine read what its sender may not.
 
     Raises `StembridgeError` for what is wrong with the whole (a preset or a track that does not exist, an option out of
     range); what is wrong with one clip is in `skipped`.
     """
-    planner = _Planner(session, options, out_dir, media_dir, dict(presets()), choose)
+    planner = _Planner(session, options, out_dir, media_dir, dict(presets()), choose, readable_media)
     found = [each for n in planner.chosen() for each in planner.track(n)]
     jobs = _named([each for each in found if isinstance(each, PlannedJob)], session)
     return BatchPlan(session, tuple(jobs), tuple(each for each in found if isinstance(each, Skipped)))
@@ -136,6 +151,7 @@ class _Planner:
         media_dir: Path,
         presets: dict[str, Preset],
         choose: Callable[[SeparationRequest], str],
+        readable_media: Callable[[Path], Path],
     ) -> None:
         self.session, self.options, self.media_dir = session, options, media_dir
         self.policy = PathPolicy((Path(Path(_STAND_IN).anchor),), out_dir.absolute())
@@ -144,6 +160,7 @@ class _Planner:
             if each.preset is not None:
                 find_preset(each.preset, presets)
         self.inspect = cache(inspect)
+        self.real = cache(readable_media)
         self.choose = cache(lambda prompt, model, output: choose(self._probe(prompt, model, output)))
         self.prompt_of = cache(prompt_from_track)
 
@@ -224,9 +241,9 @@ class _Planner:
     def _sources(self, clip: Clip) -> tuple[tuple[Path, ...], SourceInfo]:
         """The files, and what they hold: read from their headers, or as the session declares it."""
         if all(media.path is not None for media in clip.media):
-            paths = tuple(dict.fromkeys(media.path.resolve() for media in clip.media if media.path is not None))
+            paths = tuple(dict.fromkeys(self.real(media.path) for media in clip.media if media.path is not None))
             info: SourceInfo = self.inspect(paths)
-            used = [(media.path.resolve(), media.channel) for media in clip.media if media.path is not None]
+            used = [(self.real(media.path), media.channel) for media in clip.media if media.path is not None]
             if any(channel is not None for _, channel in used):
                 whole = [(p, c) for p in paths for c in range(self.inspect((p,)).channels)]
                 if [(p, c or 0) for p, c in used] != whole:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +15,7 @@ from bridge.cli import asking, console
 from engine.errors import StembridgeError
 
 if TYPE_CHECKING:
-    from bridge.batch import BatchPlan, Options, PlannedJob
+    from bridge.batch import BatchPlan, PlannedJob
     from bridge.batch_run import Render
     from engine.jobs.job import JobEvent
 
@@ -42,13 +40,12 @@ def session(
     as_json: asking.AsJson = False,
 ) -> None:
     """Render stems of a whole session: each track's name is the prompt. The same command goes on after a stop."""
-    from bridge import batch, batch_report, batch_run, batch_session
+    from bridge import batch, batch_report, batch_run, batch_session, batch_whole
     from bridge.sessions.reading import read_session
 
-    began_s = time.monotonic()
     out_dir = out.expanduser().absolute()
     fields = asking.given(keep=keep, model=model, quality=quality, nfe=nfe, seed=seed, output=output)
-    options = _options(track, prompt, preset, fields | asking.given(candidates=candidates))
+    options = batch.options_of(track, prompt, preset, fields | asking.given(candidates=candidates))
     path = file.expanduser()
     read_as = batch_session.stamp(path) if path.exists() else (0, 0)
     read = read_session(path)
@@ -59,67 +56,53 @@ def session(
         console.note(batch_report.summary(plan, measured, jobs))
     repeated: dict[str, Any] = {"track": track, "prompt": prompt, "preset": preset, "cluster": cluster}
     repeated["jobs"] = None if jobs == 1 else jobs
-    retry = _command(file, out, repeated | fields | asking.given(candidates=candidates))
+    retry = _command(file, out, repeated | fields | asking.given(candidates=candidates), new_session=new_session)
     if dry_run:
         if as_json:
             console.write_json(batch_report.plan_json(plan, measured, jobs))
         batch_report.require_all_done(plan, (), retry)
         return
-    _require_work(plan)
-    plan.require_room(out_dir)
     with (
         _workers(cluster, jobs, out_dir) as (render, n_lanes),
         console.stoppable() as stopped,
         _progress(plan, as_json) as on_event,
     ):
-        outcomes = batch_run.run_batch(
-            plan, out_dir, n_lanes=n_lanes, on_event=on_event, stopped=stopped, render=render
+        made = batch_whole.render_session(
+            plan,
+            out_dir,
+            read_as,
+            retry,
+            n_lanes=n_lanes,
+            new_session=new_session,
+            on_event=on_event,
+            stopped=stopped,
+            render=render,
         )
-    written: Path | StembridgeError | None = None
-    left: list[Path] = []
-    if new_session:
-        try:
-            written = batch_session.write_new_session(plan, outcomes, out_dir, read_as)
-        except StembridgeError as e:  # the stems are there all the same: the report first
-            written = e
-        left = batch_session.not_placed(plan, outcomes)
-    report = batch_report.report_json(plan, outcomes, written, left, time.monotonic() - began_s, retry)
-    batch_run.write_whole(out_dir / batch_report.REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     if as_json:
-        console.write_json(report)
+        console.write_json(made.report)
     else:
-        for outcome in outcomes:
+        for outcome in made.outcomes:
             if outcome.error is not None:
                 console.note(f"failed: {outcome.job.request.name}: {outcome.error[1]} [{outcome.error[0]}]")
-        console.write_line(f"{'stems':<8} {report['done']} of {len(outcomes)} in {out_dir}")
-        if isinstance(written, Path):
-            console.write_line(f"{'session':<8} {written}")
-        for stem in left:
+        console.write_line(f"{'stems':<8} {made.report['done']} of {len(made.outcomes)} in {out_dir}")
+        if isinstance(made.session, Path):
+            console.write_line(f"{'session':<8} {made.session}")
+        for stem in made.not_placed:
             console.note(f"not in the session, whose rate is {read.rate_hz} Hz: {stem.name}")
-    if isinstance(written, StembridgeError):
-        raise written
-    batch_run.raise_if_stopped(outcomes, retry)
-    batch_report.require_all_done(plan, outcomes, retry)
+    if isinstance(made.session, StembridgeError):
+        raise made.session
+    batch_run.raise_if_stopped(made.outcomes, retry)
+    batch_report.require_all_done(plan, made.outcomes, retry)
 
 
-def _options(
-    tracks: list[str] | None, prompts: list[str] | None, presets: list[str] | None, fields: dict[str, Any]
-) -> Options:
-    """Prompts and presets side by side; a single prompt is what the presets are used with."""
-    from bridge.batch import Options, Wanted
-
-    wanted = [Wanted(prompt, preset) for preset in presets or (None,) for prompt in prompts or (None,)]
-    return Options(tuple(dict.fromkeys(wanted)), fields, tuple(tracks or ()))
-
-
-def _command(file: Path, out: Path, options: dict[str, Any]) -> str:
+def _command(file: Path, out: Path, options: dict[str, Any], *, new_session: bool) -> str:
     """What to type to go on."""
     words = ["stembridge", "session", str(file), "--out", str(out)]
     for name, value in options.items():
         for each in value if isinstance(value, list) else [value]:
             if each is not None:
                 words += [f"--{name}", str(each)]
-    return shlex.join(words)
+    return shlex.join([*words, *(["--no-new-session"] if not new_session else [])])
 
 
 @contextmanager
@@ -134,17 +117,6 @@ def _workers(cluster: str | None, jobs: int, out_dir: Path) -> Iterator[tuple[Re
 
     with cluster_at(cluster, out_dir) as found:
         yield found.render, found.n_slots if jobs == 1 else jobs
-
-
-def _require_work(plan: BatchPlan) -> None:
-    if plan.jobs:
-        return
-    what = f"{len(plan.skipped)} tracks or clips were left out" if plan.skipped else "The session holds no audio clips"
-    raise StembridgeError(
-        "nothing_to_do",
-        f"Nothing can be rendered from {plan.session.name}: {what}.",
-        "See the reasons with --dry-run; name a --prompt, or a --preset that has one.",
-    )
 
 
 @contextmanager
