@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.flow.sampling import SamplingPlan, noise, plan_sampling, solve, swayed, uniform
+from engine.flow.sampling import (
+    EPSS,
+    REFINE_FROM,
+    SamplingPlan,
+    noise,
+    plan_epss,
+    plan_sampling,
+    refine,
+    solve,
+    swayed,
+    uniform,
+)
 
 METHODS = ("euler", "midpoint", "heun", "ab2")
 
@@ -85,6 +96,8 @@ def test_nfe_counts_the_velocity_calls(n_steps, method):
         ({"nfe": 257}, "nfe is 257"),
         ({"nfe": 3, "method": "midpoint"}, "an even number of evaluations, not 3"),
         ({"method": "rk45"}, "no solver 'rk45'"),
+        ({"start": 1.0}, "start is 1.0"),
+        ({"start": -0.1}, "start is -0.1"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(arguments, said):
@@ -92,9 +105,9 @@ def test_a_plan_that_cannot_be_is_refused(arguments, said):
         plan_sampling(**arguments)
 
 
-@pytest.mark.parametrize("grid", [(0.0,), (0.0, 0.5), (0.1, 1.0), (0.0, 0.6, 0.4, 1.0), (0.0, 0.5, 0.5, 1.0)])
-def test_a_grid_rises_from_0_to_1(grid):
-    with pytest.raises(ValueError, match="rises from 0 to 1"):
+@pytest.mark.parametrize("grid", [(0.0,), (0.0, 0.5), (-0.1, 1.0), (0.0, 0.6, 0.4, 1.0), (0.0, 0.5, 0.5, 1.0)])
+def test_a_grid_rises_to_1(grid):
+    with pytest.raises(ValueError, match="rises from 0 or later to 1"):
         SamplingPlan("euler", grid)
 
 
@@ -167,3 +180,77 @@ def test_noise_is_normal():
     assert abs((drawn**4).mean() - 3) < 5 * math.sqrt(96 / n)
     assert abs(np.corrcoef(drawn[::2], drawn[1::2])[0, 1]) < 5 / math.sqrt(n / 2)
     assert np.abs(drawn).max() < 6
+
+
+@pytest.mark.parametrize("nfe", EPSS)
+def test_epss_spends_what_it_is_named_for_and_crowds_the_noise(nfe):
+    plan = plan_epss(nfe)
+    assert (plan.method, plan.nfe, plan.times[0]) == ("euler", nfe, 0.0)
+    steps = np.diff(plan.grid)
+    assert (np.diff(steps) >= 0).all()
+    assert steps[0] < 1 / nfe
+
+
+def test_epss_has_no_other_grids():
+    with pytest.raises(ValueError, match="5, 6, 7, 10, 16 evaluations, not 8"):
+        plan_epss(8)
+
+
+# Refinement of a draft
+
+
+def curved(z, d):
+    """A flow from z to d that bends: x = (1 - t) z + t d + sin(pi t) (z - d) / 4, followed from wherever it is met."""
+
+    def velocity(x, t):
+        bend = np.sin(np.pi * t) / 4
+        onto = (x - (t - bend) * d) / (1 - t + bend)  # the noise that would be here
+        return (d - onto) + np.pi * np.cos(np.pi * t) / 4 * (onto - d)
+
+    return velocity
+
+
+@pytest.mark.parametrize("start", [0.0, 0.2, 0.5, 0.9])
+def test_a_true_draft_of_a_straight_flow_is_kept(start):
+    z, d = np.array([1.0, -2.0]), np.array([0.5, 3.0])
+    plan = plan_sampling(nfe=4, start=start)
+    refined = refine(lambda x, number: (d - x) / (1 - plan.times[number]), d, z, plan)
+    assert np.allclose(refined, d, atol=1e-12)
+
+
+def test_refining_from_the_noise_is_solving():
+    z, d = np.array([1.0, -2.0]), np.array([0.5, 3.0])
+    plan, velocity = plan_sampling(nfe=6), curved(z, d)
+
+    def of(plan):
+        return lambda x, number: velocity(x, plan.times[number])
+
+    assert np.array_equal(refine(of(plan), d + 5, z, plan), solve(of(plan), z, plan))
+
+
+def test_after_one_evaluation_refinement_is_an_euler_step_further():
+    z, d = np.array([1.0, -2.0]), np.array([0.5, 3.0])
+    velocity = curved(z, d)
+    draft = z + velocity(z, 0.0)
+    plan = plan_sampling(nfe=1, start=0.25)
+    two_steps = SamplingPlan("euler", (0.0, 0.25, 1.0))
+    assert plan.times == (0.25,)
+    refined = refine(lambda x, number: velocity(x, plan.times[number]), draft, z, plan)
+    assert np.allclose(refined, solve(lambda x, number: velocity(x, two_steps.times[number]), z, two_steps))
+
+
+@given(st.floats(0, 0.99), st.sampled_from([1, 2, 5, 6]))
+@settings(max_examples=50, deadline=None)
+def test_a_refinement_counts_its_evaluations_and_stays_in_its_part_of_time(start, nfe):
+    plan = plan_sampling(nfe=nfe, start=start)
+    assert (plan.nfe, plan.times[0]) == (nfe, start)
+    assert all(start <= t <= 1 for t in plan.times)
+
+
+def test_refinement_mends_a_draft():
+    z, d = np.array([1.0, -2.0]), np.array([0.5, 3.0])
+    velocity = curved(z, d)
+    draft = z + velocity(z, 0.0)
+    plan = plan_sampling(nfe=6, start=REFINE_FROM)
+    refined = refine(lambda x, number: velocity(x, plan.times[number]), draft, z, plan)
+    assert np.abs(refined - d).max() < np.abs(draft - d).max() / 4

@@ -26,6 +26,19 @@ Velocity = Callable[[Array, int], Array]
 QUALITY_NFE: Final[dict[Quality, int]] = {"draft": 2, "fast": 8, "best": 32}
 """What each quality name costs; a request's `nfe` goes before it."""
 _PER_STEP: Final[dict[Method, int]] = {"euler": 1, "ab2": 1, "midpoint": 2, "heun": 2}
+SWAY: Final = -1.0
+"""Of the grid that is called `sway`: the speech model F5-TTS's, crowded near the noise (arXiv 2410.06885)."""
+EPSS: Final[dict[int, tuple[int, ...]]] = {
+    5: (0, 2, 4, 8, 16, 32),
+    6: (0, 2, 4, 6, 8, 16, 32),
+    7: (0, 2, 4, 6, 8, 16, 24, 32),
+    10: (0, 2, 4, 6, 8, 12, 16, 20, 24, 28, 32),
+    16: (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32),
+}
+"""Evaluations → step boundaries in 1/32: empirically pruned steps, found for speech (arXiv 2505.19931)."""
+REFINE_FROM: Final = 0.2
+"""Where refinement of a draft begins. Later starts keep more of the draft's error: on a small learned flow, after a draft
+of one evaluation, 6 from 0.2 beat 6 from the noise, and 6 from 0.4 did not. Not measured on SAM Audio."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +47,14 @@ class SamplingPlan:
 
     method: Method
     grid: tuple[float, ...]
-    """Step boundaries, rising from 0 to 1."""
+    """Step boundaries, rising from the start, 0 for noise, to 1."""
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
             raise ValueError(f"no solver {self.method!r}; there are {', '.join(get_args(Method))}")
         rising = all(a < b for a, b in pairwise(self.grid))
-        if len(self.grid) < 2 or self.grid[0] != 0.0 or self.grid[-1] != 1.0 or not rising:
-            raise ValueError(f"a grid rises from 0 to 1, not {self.grid}")
+        if len(self.grid) < 2 or self.grid[0] < 0.0 or self.grid[-1] != 1.0 or not rising:
+            raise ValueError(f"a grid rises from 0 or later to 1, not {self.grid}")
 
     @property
     def times(self) -> tuple[float, ...]:
@@ -62,9 +75,13 @@ class SamplingPlan:
 
 
 def plan_sampling(
-    quality: Quality = "best", nfe: int | None = None, method: Method | None = None, sway: float = 0.0
+    quality: Quality = "best",
+    nfe: int | None = None,
+    method: Method | None = None,
+    sway: float = 0.0,
+    start: float = 0.0,
 ) -> SamplingPlan:
-    """The plan for a quality name or a number of evaluations.
+    """The plan for a quality name or a number of evaluations, from `start` (0, the noise, or later: see `refine`).
 
     Midpoint, the reference's solver, where the number is even; otherwise Euler for 1 and Adams-Bashforth for more.
     Raises `ValueError` when `nfe` is out of range or the method cannot spend it.
@@ -78,7 +95,17 @@ def plan_sampling(
         raise ValueError(f"no solver {method!r}; there are {', '.join(get_args(Method))}")
     if n % _PER_STEP[method]:
         raise ValueError(f"{method} takes an even number of evaluations, not {n}")
-    return SamplingPlan(method, uniform(n // _PER_STEP[method]) if sway == 0 else swayed(n // _PER_STEP[method], sway))
+    grid = uniform(n // _PER_STEP[method]) if sway == 0 else swayed(n // _PER_STEP[method], sway)
+    if not 0 <= start < 1:
+        raise ValueError(f"start is {start}; use 0 to less than 1")
+    return SamplingPlan(method, grid if start == 0 else (*(start + (1 - start) * t for t in grid[:-1]), 1.0))
+
+
+def plan_epss(nfe: int) -> SamplingPlan:
+    """Euler on the grid of `EPSS`. Raises `ValueError` for a number of evaluations that has none."""
+    if nfe not in EPSS:
+        raise ValueError(f"epss has grids for {', '.join(map(str, EPSS))} evaluations, not {nfe}")
+    return SamplingPlan("euler", tuple(boundary / 32 for boundary in EPSS[nfe]))
 
 
 def uniform(n_steps: int) -> tuple[float, ...]:
@@ -100,7 +127,7 @@ def swayed(n_steps: int, sway: float) -> tuple[float, ...]:
 def solve(
     velocity: Velocity[Array], x: Array, plan: SamplingPlan, between: Callable[[int], None] = lambda done: None
 ) -> Array:
-    """Carry `x` from time 0 to time 1.
+    """Carry `x` from the plan's start, time 0 for noise, to time 1.
 
     `between` is called with the number of evaluations done, before each and after the last: it reports progress, and
     what it raises ends the run.
@@ -134,6 +161,25 @@ def solve(
                 before = (step, v)
     between(done)
     return x
+
+
+def refine(
+    velocity: Velocity[Array],
+    draft: Array,
+    noise: Array,
+    plan: SamplingPlan,
+    between: Callable[[int], None] = lambda done: None,
+) -> Array:
+    """A better result from a draft, an estimate of time 1 that one or two evaluations made of the same `noise`.
+
+    Starts at the plan's start t from `(1 - t) * noise + t * draft`, where a straight flow would be, and solves the
+    rest: `plan_sampling(nfe=6, start=REFINE_FROM)` spends 6 evaluations on what is left. `velocity` answers for that
+    plan's `times`. After a draft of one evaluation this equals an Euler step to t, so the draft costs nothing extra. A
+    plan that starts at 0 uses nothing of the draft; of a fitted plan there is no such start.
+    """
+    start = plan.grid[0]
+    blend: Array = noise * (1 - start) + draft * start
+    return solve(velocity, blend, plan, between)
 
 
 def noise(seeds: Sequence[int], n_frames: int, n_channels: int) -> npt.NDArray[np.float32]:
