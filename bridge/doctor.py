@@ -14,13 +14,14 @@ from typing import Final, Literal
 
 import platformdirs
 
-from bridge import install, presets, reaper
+from bridge import install, presets
 from bridge.codec import decode_answer, encode
 from bridge.paths import default_out_root
 from bridge.protocol import DEFAULT_PORT, Pong
 from bridge.requests import Ping
 from engine import health, models
 from engine.errors import StembridgeError
+from engine.separate import stembridge_version
 
 State = Literal["ok", "note", "missing"]
 """`note`: works without; `missing`: does not work until it is mended."""
@@ -109,6 +110,9 @@ def _port(port: int) -> Finding:
     except OSError:
         version = _engine_version(port)
         if version is not None:
+            if version != stembridge_version():
+                detail = f"the engine is running, version {version}, but this is {stembridge_version()}"
+                return Finding(what, "note", detail, "stop it, and start: stembridge serve")
             return Finding(what, "ok", f"the engine is running, version {version}")
         return Finding(what, "missing", "another program holds it", "stembridge serve --port N, with another N")
     return Finding(what, "ok", "free; start the engine with: stembridge serve")
@@ -135,28 +139,28 @@ def _presets() -> Iterator[Finding]:
 
 
 def _daws() -> Iterator[Finding]:
-    folders = install.ardour_config_dirs()
-    if not folders:
-        yield Finding(
-            "Ardour", "note", "not found on this machine", "Start Ardour once, then: stembridge install ardour"
-        )
-    for folder in folders:
-        what = f"Ardour {install.ardour_version(folder)}"
-        try:
-            version = install.installed_ardour_version(folder)
-        except StembridgeError as e:
-            yield Finding(what, "note", e.text, e.remedy)
+    """Each DAW of this machine, and whether its scripts are those of this Stembridge."""
+    for host in install.hosts():
+        if not host.own:
             continue
-        if version is None:
-            yield Finding(what, "note", f"the scripts are not in {folder}", "stembridge install ardour")
-        else:
-            yield Finding(what, "ok", f"scripts of version {version} in {folder}")
-    for folder in reaper.resource_dirs():
-        version = reaper.installed_version(folder)
-        if version is None:
-            yield Finding("REAPER", "note", f"the scripts are not in {folder}", "stembridge install reaper")
-        else:
-            yield Finding("REAPER", "ok", f"scripts of version {version} in {folder}")
+        command = f"stembridge install {host.key}"
+        folders = host.folders()
+        if not folders:
+            yield Finding(host.name, "note", "not found on this machine", f"{host.how_to_find} Then: {command}")
+        for folder in folders:
+            what = host.label(folder) or host.name
+            try:
+                version = install.installed_version(host, folder)
+            except StembridgeError as e:
+                yield Finding(what, "note", e.text, e.remedy)
+                continue
+            if version is None:
+                yield Finding(what, "note", f"the scripts are not in {folder}", command)
+            elif version != stembridge_version():
+                detail = f"scripts of version {version} in {folder}, but this is {stembridge_version()}"
+                yield Finding(what, "note", detail, command)
+            else:
+                yield Finding(what, "ok", f"scripts of version {version} in {folder}")
 
 
 def _pictures() -> Finding:

@@ -1,27 +1,22 @@
-"""Puts the REAPER scripts where REAPER finds them, and takes them away again.
-
-All of them go into one folder of their own, `Scripts/Stembridge`; nothing that is shared with other scripts is written.
-"""
+"""Where REAPER's scripts go: into one folder of their own, `Scripts/Stembridge`. Nothing shared is written."""
 
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Mapping
-from importlib import metadata, resources
 from pathlib import Path
 from typing import Final
 
-from bridge.ardour_slots import quoted
-from bridge.install import PlannedFile
+from bridge.install import Host, PlannedFile
+from bridge.lua_files import settings, sources
 from engine.errors import StembridgeError
 
 FOLDER: Final = "Scripts/Stembridge"
 """Inside REAPER's resource folder."""
 SHARED: Final = ("json.lua", "mailbox.lua")
 """Parts that are the same for every DAW that uses the mailbox; they lie with Ardour's."""
-_PARTS: Final = "stembridge"
+PARTS: Final = "stembridge"
 
 
 def resource_dirs(
@@ -45,85 +40,38 @@ def is_resource_dir(folder: Path) -> bool:
     return (folder / "reaper.ini").is_file() or (folder / "REAPER.ini").is_file()
 
 
+def parts() -> dict[str, str]:
+    """File name → text of what the actions load, but for `config.lua`."""
+    shared = {name: text for name, text in sources(f"ardour/{PARTS}").items() if name in SHARED}
+    return dict(sorted((shared | sources(f"reaper/{PARTS}")).items()))
+
+
 def plan(resource_dir: Path, mailbox: Path) -> list[PlannedFile]:
-    """What `install` would write. Raises `StembridgeError` (`daw_not_found`) for a folder that is not REAPER's."""
-    _require_resource_dir(resource_dir)
+    """Every file an installation writes. Raises `StembridgeError` (`daw_not_found`) for a folder not REAPER's."""
+    if not is_resource_dir(resource_dir):
+        raise StembridgeError(
+            "daw_not_found",
+            f"{resource_dir} is not a REAPER resource folder: there is no reaper.ini in it.",
+            "In REAPER, Options > Show REAPER resource path shows the folder; name it with --path.",
+        )
     folder = resource_dir / FOLDER
-    settings = f"return {{ mailbox = {quoted(str(mailbox))}, version = {quoted(metadata.version('stembridge'))} }}\n"
-    shared = {name: text for name, text in _sources(f"ardour/{_PARTS}").items() if name in SHARED}
-    parts = shared | _sources(f"reaper/{_PARTS}") | {"config.lua": settings}
+    loaded = parts() | {"config.lua": settings(mailbox)}
     return [
-        *(PlannedFile(folder / name, text.encode(), "an action") for name, text in _sources("reaper").items()),
-        *(PlannedFile(folder / _PARTS / name, text.encode(), "what it loads") for name, text in sorted(parts.items())),
+        *(PlannedFile(folder / name, text.encode(), "an action") for name, text in sources("reaper").items()),
+        *(PlannedFile(folder / PARTS / name, text.encode(), "what it loads") for name, text in loaded.items()),
     ]
 
 
-def install(resource_dir: Path, mailbox: Path) -> list[Path]:
-    """Installs the scripts and makes the mailbox's folders; returns the files written.
-
-    Raises `StembridgeError` (`daw_not_found`, `output_not_writable`).
-    """
-    planned = plan(resource_dir, mailbox)
-    try:
-        for name in ("requests", "status", "clients"):
-            (mailbox / name).mkdir(parents=True, exist_ok=True)
-        for file in planned:
-            file.path.parent.mkdir(parents=True, exist_ok=True)
-            draft = file.path.with_name(file.path.name + ".part")
-            draft.write_bytes(file.content)
-            draft.replace(file.path)
-    except OSError as e:
-        raise _not_writable(e, resource_dir) from e
-    return [file.path for file in planned]
-
-
-def uninstall(resource_dir: Path) -> list[Path]:
-    """Takes away what `install` wrote and returns it. The mailbox stays, and so does what others put in the folder.
-
-    Raises `StembridgeError` (`daw_not_found`, `output_not_writable`).
-    """
-    removed = []
-    try:
-        for file in plan(resource_dir, Path()):
-            if file.path.exists():
-                file.path.unlink()
-                removed.append(file.path)
-        for folder in (resource_dir / FOLDER / _PARTS, resource_dir / FOLDER):
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-    except OSError as e:
-        raise _not_writable(e, resource_dir) from e
-    return removed
-
-
-def installed_version(resource_dir: Path) -> str | None:
-    """The version of Stembridge whose scripts lie there; None where there are none."""
-    try:
-        text = (resource_dir / FOLDER / _PARTS / "config.lua").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
-    match = re.search(r'version = "([^"]*)"', text)
-    return match[1] if match else None
-
-
-def _sources(folder: str) -> dict[str, str]:
-    root = resources.files("daw_scripts").joinpath(*folder.split("/"))
-    files = sorted((item for item in root.iterdir() if item.name.endswith(".lua")), key=lambda item: item.name)
-    return {item.name: item.read_text(encoding="utf-8") for item in files}
-
-
-def _require_resource_dir(folder: Path) -> None:
-    if not is_resource_dir(folder):
-        raise StembridgeError(
-            "daw_not_found",
-            f"{folder} is not a REAPER resource folder: there is no reaper.ini in it.",
-            "In REAPER, Options > Show REAPER resource path shows the folder; name it with --path.",
-        )
-
-
-def _not_writable(error: OSError, folder: Path) -> StembridgeError:
-    return StembridgeError(
-        "output_not_writable",
-        f"{error.filename or folder} cannot be changed: {error.strerror}.",
-        "Check who owns the folder and whether the disk is full.",
-    )
+HOST: Final = Host(
+    key="reaper",
+    name="REAPER",
+    folders=lambda: resource_dirs(),
+    plan=plan,
+    own=f"{FOLDER}/{PARTS}",
+    how_to_find="Start REAPER once and close it, or name its resource folder with --path.",
+    next_steps=(
+        "Start REAPER. In it: Actions > Show action list > New action > Load ReaScript, choose",
+        "Scripts/Stembridge/stembridge_setup.lua, and run it once.",
+        "The engine starts with the first gesture, or now, with: stembridge serve",
+    ),
+)

@@ -7,9 +7,8 @@ from typing import Final
 
 import platformdirs
 
-from bridge.install import PlannedFile
+from bridge.install import Host, PlannedFile
 from bridge.watch import IN, OUT
-from engine.errors import StembridgeError
 
 README: Final = "How this folder works.txt"
 _TEXT: Final = """Stembridge watches this folder while this command runs in a terminal:
@@ -33,39 +32,18 @@ def folders() -> list[Path]:
 
 
 def plan(folder: Path, mailbox: Path) -> list[PlannedFile]:
-    """What `install` would write, besides the two folders."""
+    """The text, besides the two folders that are made."""
     return [PlannedFile(folder / README, _TEXT.format(folder=folder).encode(), "how it is used; In and Out beside it")]
 
 
-def install(folder: Path, mailbox: Path) -> list[Path]:
-    """Makes the folders and the text; returns the files written. Raises `StembridgeError` (`output_not_writable`)."""
-    try:
-        for name in (IN, OUT):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        for file in plan(folder, mailbox):
-            file.path.write_bytes(file.content)
-    except OSError as e:
-        raise _not_writable(e, folder) from e
-    return [folder / README]
-
-
-def uninstall(folder: Path) -> list[Path]:
-    """Takes the text away, and the folders that are empty; audio stays. Raises as `install` does."""
-    removed = []
-    try:
-        if (folder / README).exists():
-            (folder / README).unlink()
-            removed.append(folder / README)
-        for place in (folder / IN, folder / OUT, folder):
-            if place.is_dir() and not any(place.iterdir()):
-                place.rmdir()
-                removed.append(place)
-    except OSError as e:
-        raise _not_writable(e, folder) from e
-    return removed
-
-
-def _not_writable(error: OSError, folder: Path) -> StembridgeError:
-    return StembridgeError(
-        "output_not_writable", f"{error.filename or folder} cannot be changed: {error.strerror}.", "Choose another."
-    )
+HOST: Final = Host(
+    key="watch",
+    name="The watch folder",
+    folders=folders,
+    plan=plan,
+    own="",
+    how_to_find="Name a folder with --path.",
+    next_steps=("Start `stembridge watch FOLDER`, and drop bounces named “name - prompt.wav” in its In.",),
+    needs_mailbox=False,
+    makes=(IN, OUT),
+)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge import ardour_slots, install
+from bridge import ardour, ardour_slots, install
 
 DEADLINE_S = 20.0
 """How long any one wait may take before the test fails; a healthy run takes a fraction of it."""
@@ -158,7 +158,7 @@ class Host:
 
     def press(self, action: str) -> None:
         """Presses the key that a Lua action of ours is bound to; does not wait for what it does."""
-        slot = install.ardour_slots_in_use(self.config_dir)[action]
+        slot = ardour.slots_in_use(self.config_dir)[action]
         self.keys(self.main_window(), f"F{slot}")
 
     def main_window(self) -> str:
@@ -244,7 +244,7 @@ def open_ardour(home: Path, name: str = "Song", rate_hz: int = 48_000) -> Iterat
         (host.config_dir / "ui_scripts").write_text(ardour_slots.activated(None, {}, {"Test driver": driver}))
         keys = Path("/etc/ardour7/ardour.keys").read_text()
         (home / "test.keys").write_text(re.sub(r"Editor/goto-visual-state-(\d+)", r"LuaAction/script-\1", keys))
-        install.install_ardour(host.config_dir, host.mailbox)
+        install.install(ardour.HOST, host.config_dir, host.mailbox)
         new_session(host, name, rate_hz)
         try:
             host.start()

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge import ardour_slots, install
+from bridge import ardour, ardour_slots, install
+from bridge.ardour import HOST
 from engine.errors import StembridgeError
 
 ACTIONS = [
@@ -72,15 +73,15 @@ def test_ardour_s_folders_are_found(tmp_path: Path, platform: str, env: dict[str
     for folder in (newest, older, newest.with_name("ardour5"), newest.with_name("ardour-notes")):
         folder.mkdir(parents=True)
     here = {key: value.replace("@", str(tmp_path)) for key, value in env.items()}
-    assert install.ardour_config_dirs(tmp_path, here, platform) == [newest, older]
-    assert install.ardour_config_dirs(tmp_path / "nobody", {}, platform) == []
+    assert ardour.config_dirs(tmp_path, here, platform) == [newest, older]
+    assert ardour.config_dirs(tmp_path / "nobody", {}, platform) == []
 
 
 def test_a_plan_says_what_is_then_written_and_nothing_else_is(tmp_path: Path) -> None:
     folder = config_dir(tmp_path)
-    plan = install.plan_ardour(folder, tmp_path / "mailbox")
+    plan = install.planned(HOST, folder, tmp_path / "mailbox")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [folder / "ui_scripts"]
-    written = install.install_ardour(folder, tmp_path / "mailbox")
+    written = install.install(HOST, folder, tmp_path / "mailbox")
     assert written == [file.path for file in plan]
     assert all(file.path.read_bytes() == file.content for file in plan)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(written)
@@ -89,12 +90,12 @@ def test_a_plan_says_what_is_then_written_and_nothing_else_is(tmp_path: Path) ->
 
 def test_other_people_s_scripts_stay_as_they_are(tmp_path: Path) -> None:
     folder = config_dir(tmp_path)
-    install.install_ardour(folder, tmp_path / "mailbox")
+    install.install(HOST, folder, tmp_path / "mailbox")
     text = (folder / "ui_scripts").read_text()
     before, after = run(OTHERS), run(chunk_of(text))
     assert after[2] == before[2]
     assert chunk_of(text).startswith(OTHERS)
-    assert install.ardour_slots_in_use(folder) == dict(zip(ACTIONS, (1, 3, 4, 5, 6), strict=True))
+    assert ardour.slots_in_use(folder) == dict(zip(ACTIONS, (1, 3, 4, 5, 6), strict=True))
     assert {slot: after[slot][b"n"].decode() for slot in (1, 3, 4, 5, 6)} == dict(
         zip((1, 3, 4, 5, 6), ACTIONS, strict=True)
     )
@@ -109,7 +110,7 @@ def test_other_people_s_scripts_stay_as_they_are(tmp_path: Path) -> None:
 
 def test_what_ardour_is_given_to_run_compiles_and_is_the_installed_script(tmp_path: Path) -> None:
     folder = config_dir(tmp_path, None)
-    install.install_ardour(folder, tmp_path / 'mail’box "quoted" \\ backslash')
+    install.install(HOST, folder, tmp_path / 'mail’box "quoted" \\ backslash')
     runtime = lua.LuaRuntime(encoding=None)
     load = runtime.globals()[b"load"]
     sources = {path.read_bytes() for path in (folder / "scripts").glob("*.lua")}
@@ -122,15 +123,15 @@ def test_what_ardour_is_given_to_run_compiles_and_is_the_installed_script(tmp_pa
         assert load(path.read_bytes()) is not None, path
     settings = lua.LuaRuntime().execute((folder / "stembridge" / "config.lua").read_text())
     assert settings["mailbox"] == str(tmp_path / 'mail’box "quoted" \\ backslash')
-    assert install.installed_ardour_version(folder) == settings["version"]
+    assert install.installed_version(HOST, folder) == settings["version"]
 
 
 def test_installing_again_keeps_slots_and_the_first_backup(tmp_path: Path) -> None:
     folder = config_dir(tmp_path)
-    install.install_ardour(folder, tmp_path / "mailbox")
-    slots = install.ardour_slots_in_use(folder)
-    install.install_ardour(folder, tmp_path / "mailbox")
-    assert install.ardour_slots_in_use(folder) == slots
+    install.install(HOST, folder, tmp_path / "mailbox")
+    slots = ardour.slots_in_use(folder)
+    install.install(HOST, folder, tmp_path / "mailbox")
+    assert ardour.slots_in_use(folder) == slots
     text = (folder / "ui_scripts").read_text()
     assert [hook.get("name") for hook in ET.fromstring(text).iter("LuaCallback")] == ["My hook", HOOK]
     assert (folder / "ui_scripts.before-stembridge").read_text() == UI_SCRIPTS
@@ -142,15 +143,15 @@ def test_uninstall_takes_away_exactly_what_install_wrote(tmp_path: Path, ui_scri
     mine = folder / "scripts" / "mine.lua"
     mine.parent.mkdir()
     mine.write_text("-- mine")
-    written = install.install_ardour(folder, tmp_path / "mailbox")
-    assert set(install.uninstall_ardour(folder)) == set(written)
+    written = install.install(HOST, folder, tmp_path / "mailbox")
+    assert set(install.uninstall(HOST, folder)) == set(written)
     assert {path for path in folder.rglob("*") if path.is_file()} == {mine, folder / "ui_scripts"}
     assert not (folder / "stembridge").exists()
     text = (folder / "ui_scripts").read_text()
     assert run(chunk_of(text)) == (run(OTHERS) if ui_scripts else {})
     assert [h.get("name") for h in ET.fromstring(text).iter("LuaCallback")] == (["My hook"] if ui_scripts else [])
-    assert install.installed_ardour_version(folder) is None
-    assert install.uninstall_ardour(folder) == []
+    assert install.installed_version(HOST, folder) is None
+    assert install.uninstall(HOST, folder) == []
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ def test_uninstall_takes_away_exactly_what_install_wrote(tmp_path: Path, ui_scri
 def test_a_file_that_is_not_ardour_s_is_refused_and_kept(tmp_path: Path, rubbish: str) -> None:
     folder = config_dir(tmp_path, rubbish)
     with pytest.raises(StembridgeError) as caught:
-        install.install_ardour(folder, tmp_path / "mailbox")
+        install.install(HOST, folder, tmp_path / "mailbox")
     assert caught.value.code == "daw_not_found"
     assert [path for path in folder.rglob("*") if path.is_file()] == [folder / "ui_scripts"]
     assert (folder / "ui_scripts").read_text() == rubbish
@@ -170,14 +171,14 @@ def test_no_free_slot_is_said(tmp_path: Path) -> None:
     text = f"<UIScripts><ActionScript>{base64.b64encode(full.encode()).decode()}</ActionScript></UIScripts>"
     folder = config_dir(tmp_path, text)
     with pytest.raises(StembridgeError, match="slots"):
-        install.install_ardour(folder, tmp_path / "mailbox")
+        install.install(HOST, folder, tmp_path / "mailbox")
     assert (folder / "ui_scripts").read_text() == text
 
 
 def test_versions_whose_list_we_do_not_know_get_the_files_only(tmp_path: Path) -> None:
     folder = tmp_path / "ardour9"
     folder.mkdir()
-    install.install_ardour(folder, tmp_path / "mailbox")
+    install.install(HOST, folder, tmp_path / "mailbox")
     assert not (folder / "ui_scripts").exists()
     assert len(list((folder / "scripts").glob("*.lua"))) == len(ACTIONS) + 1
 
@@ -186,8 +187,8 @@ def test_versions_whose_list_we_do_not_know_get_the_files_only(tmp_path: Path) -
 def test_a_folder_that_is_not_ardour_s_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     for call in (
-        lambda: install.install_ardour(tmp_path / name, tmp_path / "m"),
-        lambda: install.uninstall_ardour(tmp_path / name),
+        lambda: install.install(HOST, tmp_path / name, tmp_path / "m"),
+        lambda: install.uninstall(HOST, tmp_path / name),
     ):
         with pytest.raises(StembridgeError) as caught:
             call()
@@ -198,7 +199,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     folder = config_dir(tmp_path)
     (folder / "scripts").write_text("a file where the folder should be")
     with pytest.raises(StembridgeError) as caught:
-        install.install_ardour(folder, tmp_path / "mailbox")
+        install.install(HOST, folder, tmp_path / "mailbox")
     assert caught.value.code == "output_not_writable"
     assert (folder / "ui_scripts").read_text() == UI_SCRIPTS
 

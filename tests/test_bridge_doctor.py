@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 
 import pytest
 
@@ -10,6 +11,7 @@ from bridge.__main__ import main
 from bridge.codec import decode_request, encode
 from bridge.protocol import Pong
 from engine.errors import ExitCode, StembridgeError
+from engine.separate import stembridge_version
 
 
 @pytest.fixture(autouse=True)
@@ -98,9 +100,8 @@ def test_a_silent_program_on_the_port_is_told_from_an_engine(monkeypatch):
     assert "--port" in finding.remedy
 
 
-def test_a_running_engine_is_recognised():
-    import threading
-
+@pytest.mark.parametrize(("version", "state"), [(stembridge_version(), "ok"), ("9.8.7", "note")])
+def test_a_running_engine_is_recognised_and_its_version_compared(version, state):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as engine:
         engine.bind(("127.0.0.1", 0))
         engine.settimeout(10)
@@ -108,13 +109,14 @@ def test_a_running_engine_is_recognised():
 
         def answer():
             datagram, caller = engine.recvfrom(65_536)
-            engine.sendto(encode(Pong(decode_request(datagram).rid, "9.8.7", 1, "idle")), caller)
+            engine.sendto(encode(Pong(decode_request(datagram).rid, version, 1, "idle")), caller)
 
         thread = threading.Thread(target=answer)
         thread.start()
         finding = found(number)[f"port {number}"]
         thread.join()
-    assert (finding.state, finding.detail) == ("ok", "the engine is running, version 9.8.7")
+    assert finding.state == state
+    assert finding.detail.startswith(f"the engine is running, version {version}")
 
 
 def test_ardour_with_and_without_the_scripts(port, home):
@@ -122,3 +124,15 @@ def test_ardour_with_and_without_the_scripts(port, home):
     assert found(port)["Ardour 7"].remedy == "stembridge install ardour"
     main(["install", "ardour", "--folder", str(home / "ardour7"), "--mailbox", str(home / "mailbox")])
     assert found(port)["Ardour 7"].state == "ok"
+
+
+def test_scripts_of_another_version_are_named(port, home):
+    folder = home / "ardour7"
+    folder.mkdir()
+    main(["install", "ardour", "--path", str(folder), "--mailbox", str(home / "mailbox")])
+    record = folder / "stembridge" / "installed.json"
+    record.write_text(record.read_text().replace(stembridge_version(), "0.0.1"))
+    finding = found(port)["Ardour 7"]
+    assert (finding.state, finding.remedy) == ("note", "stembridge install ardour")
+    assert "version 0.0.1" in finding.detail
+    assert stembridge_version() in finding.detail

@@ -280,10 +280,10 @@ def test_a_watch_folder_is_made_and_taken_away(tmp_path: Path, capsys: pytest.Ca
     assert sorted(path.name for path in (tmp_path / "Drop").iterdir()) == ["How this folder works.txt", "In", "Out"]
     kept = tmp_path / "Drop" / "Out" / "stem.wav"
     kept.touch()
-    assert main(["install", "watch", *place, "--remove"]) == ExitCode.DONE
+    assert main(["install", "watch", *place, "--uninstall"]) == ExitCode.DONE
     assert [path for path in (tmp_path / "Drop").rglob("*") if path.is_file()] == [kept]
     kept.unlink()
-    assert main(["install", "watch", *place, "--remove"]) == ExitCode.DONE
+    assert main(["install", "watch", *place, "--uninstall"]) == ExitCode.DONE
     assert not (tmp_path / "Drop").exists()
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import lupa.lua54 as lua
 import pytest
 
-from bridge import doctor, reaper
+from bridge import doctor, install, reaper
 from bridge.__main__ import main
+from bridge.reaper import HOST
 from engine.errors import ExitCode, StembridgeError
 
 
@@ -45,33 +46,33 @@ def test_what_is_announced_is_written_and_taken_away_again(tmp_path: Path) -> No
     theirs.parent.mkdir()
     theirs.write_text("-- theirs")
     before = files(folder)
-    plan = reaper.plan(folder, tmp_path / "mailbox")
+    plan = install.planned(HOST, folder, tmp_path / "mailbox")
     assert files(folder) == before
-    written = reaper.install(folder, tmp_path / "mailbox")
+    written = install.install(HOST, folder, tmp_path / "mailbox")
     assert written == [file.path for file in plan]
     assert files(folder) == before | set(written)
     assert all(file.path.read_bytes() == file.content for file in plan)
     assert all((tmp_path / "mailbox" / name).is_dir() for name in ("requests", "status", "clients"))
-    assert reaper.install(folder, tmp_path / "mailbox") == written
-    assert set(reaper.uninstall(folder)) == set(written)
+    assert install.install(HOST, folder, tmp_path / "mailbox") == written
+    assert set(install.uninstall(HOST, folder)) == set(written)
     assert files(folder) == before
     assert not (folder / reaper.FOLDER).exists()
-    assert reaper.uninstall(folder) == []
+    assert install.uninstall(HOST, folder) == []
 
 
 def test_what_others_put_into_our_folder_stays(tmp_path: Path) -> None:
     folder = resource_dir(tmp_path / "REAPER")
-    reaper.install(folder, tmp_path / "mailbox")
+    install.install(HOST, folder, tmp_path / "mailbox")
     theirs = folder / reaper.FOLDER / "my own.lua"
     theirs.write_text("-- theirs")
-    reaper.uninstall(folder)
+    install.uninstall(HOST, folder)
     assert files(folder) == {folder / "reaper.ini", theirs}
 
 
 def test_every_script_compiles_and_every_part_is_there(tmp_path: Path) -> None:
     folder = resource_dir(tmp_path / "REAPER")
     mailbox = tmp_path / 'mail’box "quoted" \\ backslash'
-    written = reaper.install(folder, mailbox)
+    written = install.install(HOST, folder, mailbox)
     load = lua.LuaRuntime(encoding=None).globals()[b"load"]
     for path in written:
         assert load(path.read_bytes()) is not None, path
@@ -81,11 +82,11 @@ def test_every_script_compiles_and_every_part_is_there(tmp_path: Path) -> None:
         assert path.stem in ("main", "config") or f'"{path.stem}"' in main_text
     settings = lua.LuaRuntime().execute((parts / "config.lua").read_text(encoding="utf-8"))
     assert settings["mailbox"] == str(mailbox)
-    assert settings["version"] == reaper.installed_version(folder)
+    assert settings["version"] == install.installed_version(HOST, folder)
 
 
 def test_a_folder_that_is_not_reaper_s_is_refused(tmp_path: Path) -> None:
-    for call in (lambda: reaper.install(tmp_path, tmp_path / "m"), lambda: reaper.uninstall(tmp_path)):
+    for call in (lambda: install.install(HOST, tmp_path, tmp_path / "m"), lambda: install.uninstall(HOST, tmp_path)):
         with pytest.raises(StembridgeError) as caught:
             call()
         assert caught.value.code == "daw_not_found"
@@ -96,7 +97,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     folder = resource_dir(tmp_path / "REAPER")
     (folder / "Scripts").write_text("a file where the folder should be")
     with pytest.raises(StembridgeError) as caught:
-        reaper.install(folder, tmp_path / "mailbox")
+        install.install(HOST, folder, tmp_path / "mailbox")
     assert caught.value.code == "output_not_writable"
 
 
@@ -104,13 +105,15 @@ def test_the_command_line_installs_a_portable_reaper(tmp_path: Path, capsys: pyt
     folder = resource_dir(tmp_path / "Portable")
     where = ["--path", str(folder), "--mailbox", str(tmp_path / "mailbox")]
     assert main(["install", "reaper", *where, "--dry-run"]) == ExitCode.DONE
-    announced = {line.split(" ", 2)[2].rsplit(" (", 1)[0] for line in capsys.readouterr().out.splitlines()}
+    announced = [line.removeprefix("would write ") for line in capsys.readouterr().out.splitlines()]
     assert files(folder) == {folder / "reaper.ini"}
     assert main(["install", "reaper", *where]) == ExitCode.DONE
     told = capsys.readouterr()
-    assert {line.removeprefix("wrote ") for line in told.out.splitlines()} == announced
+    *written, counted = told.out.splitlines()
+    assert [line.removeprefix("writing ") for line in written] == announced
+    assert counted == f"{len(announced)} files written and read back."
     assert "stembridge_setup.lua" in told.err
-    assert main(["install", "reaper", *where, "--remove"]) == ExitCode.DONE
+    assert main(["install", "reaper", *where, "--uninstall"]) == ExitCode.DONE
     assert files(folder) == {folder / "reaper.ini"}
     assert main(["install", "reaper"]) == ExitCode.NOT_READY
 
@@ -124,5 +127,5 @@ def test_the_doctor_lists_reaper_where_it_is(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(reaper, "resource_dirs", lambda: [folder])
     assert (finding().state, finding().remedy) == ("note", "stembridge install reaper")
-    reaper.install(folder, tmp_path / "mailbox")
+    install.install(HOST, folder, tmp_path / "mailbox")
     assert finding().state == "ok"

@@ -13,7 +13,7 @@ from reaper_project import Source
 from test_reaper_scenarios import heard_at, stem_times
 
 import engine as engine_package
-from bridge import child, reaper
+from bridge import child, install, reaper
 
 EXCERPT = Path(engine_package.__file__).parent / "demo" / "mixture.flac"
 NULL_DBFS = -120.0
@@ -25,7 +25,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]
     resource_dir, state_dir = folder / "REAPER", folder / "state"
     resource_dir.mkdir()
     (resource_dir / "reaper.ini").write_text("")
-    reaper.install(resource_dir, state_dir / "mailbox")
+    install.install(reaper.HOST, resource_dir, state_dir / "mailbox")
     with child.engine(folder / "stems", state_dir, roots=[folder]):
         yield folder, resource_dir / reaper.FOLDER
 

@@ -16,6 +16,7 @@ from reaper_host import Host
 from reaper_project import Item, Source, Take, Track
 from scenarios import Scenario, rows_for
 
+from bridge import install as scheme
 from bridge import reaper
 
 COLOUR = 0x1000000 + 0x3366CC
@@ -27,7 +28,7 @@ def install(folder: Path) -> tuple[Path, Path]:
     resource_dir, mailbox = folder / "REAPER", folder / "mailbox"
     resource_dir.mkdir()
     (resource_dir / "reaper.ini").write_text("")
-    reaper.install(resource_dir, mailbox)
+    scheme.install(reaper.HOST, resource_dir, mailbox)
     return resource_dir / reaper.FOLDER, mailbox
 
 
