@@ -11,7 +11,11 @@ import pytest
 import soundfile
 from mixtures import make_mixture
 
-_NEEDS = {"ardour": ("ardour", "ardour7-lua", "Xvfb", "xdotool", "xwininfo"), "liblo": ("oscsend", "oscdump")}
+_NEEDS = {
+    "ardour": ("ardour", "ardour7-lua", "Xvfb", "xdotool", "xwininfo"),
+    "liblo": ("oscsend", "oscdump"),
+    "systemd": ("systemd-analyze",),
+}
 
 
 def _missing(marker: str) -> str:
@@ -35,7 +39,7 @@ def _missing(marker: str) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run and say why; on CI everything but the GPU must run."""
     for item in items:
-        for marker in ("ardour", "liblo", "torch", "gpu"):
+        for marker in ("ardour", "liblo", "torch", "gpu", "systemd"):
             if item.get_closest_marker(marker) is None:
                 continue
             reason = _missing(marker)
