@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from bridge import protocol as api
 from bridge.codec import usage
-from bridge.fields import FIELDS
+from bridge.fields import FIELDS, Field
 from bridge.mailbox import HEARTBEAT_S, OPS
 from bridge.mailbox_files import MAX_AGE_S, STATUS_MAX_AGE_S
 from bridge.requests import REQUESTS
+from bridge.session_fields import SESSION_FIELDS
 from engine.errors import CODES
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "osc-api.md"
@@ -63,9 +64,8 @@ oscsend 127.0.0.1 {api.DEFAULT_PORT} /stembridge/submit ssddss r1 /music/song.wa
 
 def page() -> str:
     """The whole page, Markdown."""
-    return (
-        "\n".join([_HEAD, *_requests(), *_answers(), *_events(), *_fields(), *_mailbox(), *_errors()]).rstrip() + "\n"
-    )
+    about_requests = [*_requests(), *_answers(), *_events(), *_fields(), *_session_fields()]
+    return "\n".join([_HEAD, *about_requests, *_mailbox(), *_errors()]).rstrip() + "\n"
 
 
 def _requests() -> Iterator[str]:
@@ -129,13 +129,23 @@ def _fields() -> Iterator[str]:
         'refused. In JSON, `span+` and `span-` are lists of pairs (`"span+": [[12.5, 14.0]]`), `path+` is a list and\n'
         "`item` a pair.\n"
     )
+    yield from _table(FIELDS.values())
+
+
+def _table(fields: Iterable[Field]) -> Iterator[str]:
     yield "| key | values | what it is | example |\n|---|---|---|---|"
-    for field in FIELDS.values():
+    for field in fields:
         values = {"path": "text", "text": "text", "time": "time", "whole": "whole number"}.get(field.kind, "")
         values = ", ".join(f"`{choice}`" for choice in field.choices) or values
         times = (f"{field.n_values} × " if field.n_values > 1 else "") + values + (", repeats" if field.repeats else "")
         yield f"| `{field.key}` | {times} | {_sentence(field.doc)} | `{field.example}` |"
     yield ""
+
+
+def _session_fields() -> Iterator[str]:
+    yield "## The fields of a session\n"
+    yield "The keys of `/stembridge/session`; what they mean is in [Stems of a whole session](batch.md).\n"
+    yield from _table(SESSION_FIELDS.values())
 
 
 def _mailbox() -> Iterator[str]:

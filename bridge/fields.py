@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -97,13 +98,13 @@ FIELDS: Final[dict[str, Field]] = {
 }
 
 
-def check_key(key: str) -> Field:
+def check_key(key: str, known: Mapping[str, Field] = FIELDS) -> Field:
     """The field of a key. Raises `StembridgeError` (`unknown_key`) naming the nearest."""
-    if key in FIELDS:
-        return FIELDS[key]
-    near = difflib.get_close_matches(key.lower(), FIELDS, n=1, cutoff=0.65)
+    if key in known:
+        return known[key]
+    near = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.65)
     raise StembridgeError(
         "unknown_key",
         f"There is no key {key[:60]!r}." + (f" Did you mean {near[0]!r}?" if near else ""),
-        f"The keys are {', '.join(FIELDS)}.",
+        f"The keys are {', '.join(known)}.",
     )

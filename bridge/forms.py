@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bridge.fields import check_key
+from bridge.fields import FIELDS, Field, check_key
 from bridge.protocol import MAX_PACKET_BYTES, Value
 from bridge.requests import Submit
 from engine.errors import StembridgeError
@@ -20,14 +20,7 @@ def from_submit(message: Submit) -> dict[str, Any]:
     positional = {"path": message.path, "start": message.start, "end": message.end}
     if message.path.startswith("{") and not message.options and message.start is None and message.end is None:
         return from_json(message.path)
-    if (
-        len(message.options) == 1
-        and isinstance(message.options[0], str)
-        and message.options[0].lstrip().startswith("{")
-    ):
-        fields = from_json(message.options[0])
-    else:
-        fields = from_pairs(message.options)
+    fields = from_options(message.options)
     for key, value in positional.items():
         if value in (None, ""):
             continue
@@ -37,7 +30,14 @@ def from_submit(message: Submit) -> dict[str, Any]:
     return fields
 
 
-def from_pairs(words: Sequence[Value]) -> dict[str, Any]:
+def from_options(words: Sequence[Value], known: Mapping[str, Field] = FIELDS) -> dict[str, Any]:
+    """The fields of a message's options: alternating keys and values, or one JSON object. Raises as those two do."""
+    if len(words) == 1 and isinstance(words[0], str) and words[0].lstrip().startswith("{"):
+        return from_json(words[0], known)
+    return from_pairs(words, known)
+
+
+def from_pairs(words: Sequence[Value], known: Mapping[str, Field] = FIELDS) -> dict[str, Any]:
     """The fields of `key, value, key, value …`; keys that take two values have them one after the other.
 
     Raises `StembridgeError` (`unknown_key`, `bad_value`).
@@ -48,7 +48,7 @@ def from_pairs(words: Sequence[Value]) -> dict[str, Any]:
         key = words[at]
         if not isinstance(key, str):
             raise StembridgeError("bad_value", f"{key!r} stands where a key should.", "Send key, value, key, value.")
-        field = check_key(key)
+        field = check_key(key, known)
         values = list(words[at + 1 : at + 1 + field.n_values])
         if len(values) < field.n_values:
             what = "a value" if field.n_values == 1 else f"{field.n_values} values"
@@ -64,11 +64,11 @@ def from_pairs(words: Sequence[Value]) -> dict[str, Any]:
     return fields
 
 
-def from_json(text: str) -> dict[str, Any]:
+def from_json(text: str, known: Mapping[str, Field] = FIELDS) -> dict[str, Any]:
     """The fields of a JSON object. Raises `StembridgeError` (`bad_message`, `too_long`, `unknown_key`)."""
     fields = parse_object(text)
     for key in fields:
-        check_key(key)
+        check_key(key, known)
     return fields
 
 

@@ -12,6 +12,7 @@ from bridge import requests, telling
 from bridge.forms import from_submit
 from bridge.listeners import Listeners, client_text, udp_peer
 from bridge.presets import Preset, find_preset
+from bridge.session_fields import fields_of
 from bridge.transport import Peer
 from engine.errors import StembridgeError
 from engine.jobs.job import INTERACTIVE_PRIORITY, PREVIEW_PRIORITY, Job
@@ -30,6 +31,14 @@ class Queue(Protocol):
     def jobs(self, offset: int = ..., limit: int = ...) -> list[Job]: ...
 
 
+class Sessions(Protocol):
+    """What is asked of `bridge.session_desk.SessionDesk`."""
+
+    def submit(self, path: str, fields: Mapping[str, Any], client: str) -> str: ...
+    def cancel(self, session_id: str) -> bool: ...
+    def cancel_all(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Facts:
     """What `info` tells of the engine."""
@@ -46,6 +55,7 @@ class Backend:
     """All the server can do, as plain callables that return at once; wired in `bridge.serve`."""
 
     queue: Queue
+    sessions: Sessions
     to_request: Callable[[Mapping[str, Any], bool], SeparationRequest]
     """Fields, and whether it is a preview → the request, or `StembridgeError`."""
     check: Callable[[SeparationRequest], object]
@@ -112,11 +122,19 @@ def _submit(call: Call, request: requests.Submit) -> api.Message:
     return api.Ack(request.rid, job.id)
 
 
+def _session(call: Call, request: requests.Session) -> api.Message:
+    client = client_text(call.peer, request.rid)
+    return api.Ack(request.rid, call.backend.sessions.submit(request.path, fields_of(request.options), client))
+
+
 def _cancel(call: Call, request: requests.Cancel) -> api.Message:
+    if call.backend.sessions.cancel(request.job):
+        return api.Ack(request.rid, request.job)
     return api.Ack(request.rid, call.backend.queue.cancel(request.job).id)
 
 
 def _cancel_all(call: Call, request: requests.CancelAll) -> api.Message:
+    call.backend.sessions.cancel_all()  # first, so that none asks for its next job
     return api.CancelAllAnswer(request.rid, len(call.backend.queue.cancel_all()))
 
 
@@ -162,6 +180,7 @@ HANDLERS: Final[dict[type[api.Request], Callable[[Call, Any], api.Message]]] = {
     requests.Unsubscribe: _unsubscribe,
     requests.Submit: _submit,
     requests.Preview: _submit,
+    requests.Session: _session,
     requests.Cancel: _cancel,
     requests.CancelAll: _cancel_all,
     requests.Jobs: _jobs,

@@ -66,8 +66,8 @@ def is_device_name(name: str) -> bool:
     return name.split(".")[0].split(":")[0].rstrip(" ").upper() in _DOS_DEVICES
 
 
-def readable(text: str, policy: PathPolicy) -> Path:
-    """The real path of a regular file that may be read.
+def readable(text: str, policy: PathPolicy, *, folders: bool = False) -> Path:
+    """The real path of a regular file, or with `folders` of a folder, that may be read.
 
     Raises `StembridgeError`: `path_refused` outside the roots and for anything but a regular file; `file_not_found`;
     `file_unreadable` where the system says no. Nothing is opened, so a FIFO or a device cannot block or act.
@@ -89,7 +89,7 @@ def readable(text: str, policy: PathPolicy) -> Path:
         raise StembridgeError(
             "file_unreadable", f"The file {_show(text)} cannot be looked at: {e.strerror}.", "Check its permissions."
         ) from e
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(mode) and not (folders and stat.S_ISDIR(mode)):
         kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
         raise StembridgeError("path_refused", f"{_show(text)} is {kind}, not a file.", "Name an audio file.")
     return real

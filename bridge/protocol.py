@@ -256,8 +256,58 @@ class JobCancelled(Event):
     topic: ClassVar[Topic] = "cancelled"
 
 
-EVENTS: Final[tuple[type[Event], ...]] = (JobQueued, JobProgress, JobDone, JobFailed, JobCancelled)
+@dataclass(frozen=True)
+class SessionPlanned(Event):
+    """The session was read. Its jobs are rendered one after the other, each with events of its own."""
+
+    address: ClassVar[str] = "/stembridge/session/planned"
+    topic: ClassVar[Topic] = "queued"
+    jobs: int = arg("i", "jobs that will be rendered, or are done", example=12)
+    skipped: int = arg("i", "clips and tracks left out, with reasons in the plan", example=2)
+    audio_s: float = arg("d", "audio to separate", unit="s", example=2400.0)
+    size: int = arg("h", "bytes of all stems", unit="byte", example=1_690_000_000)
+    plan: str = arg("s", "path of the plan (JSON)", example="/music/out/Song stems/stembridge-plan.json")
+
+
+@dataclass(frozen=True)
+class SessionProgress(Event):
+    """The session is being rendered."""
+
+    address: ClassVar[str] = "/stembridge/session/progress"
+    topic: ClassVar[Topic] = "progress"
+    done: int = arg("i", "jobs that have ended", example=3)
+    jobs: int = arg("i", "jobs in all", example=12)
+    fraction: float = arg("f", "how much is done, 0 to 1", example=0.25)
+    eta_s: float = arg("f", "time left; -1 while it cannot be told", unit="s", example=120.0)
+
+
+@dataclass(frozen=True)
+class SessionDone(Event):
+    """The session is rendered; after `dry_run` the report is the plan."""
+
+    address: ClassVar[str] = "/stembridge/session/done"
+    topic: ClassVar[Topic] = "done"
+    done: int = arg("i", "jobs whose stems are there", example=12)
+    failed: int = arg("i", "jobs that failed, with reasons in the report", example=0)
+    report: str = arg("s", "path of the report (JSON)", example="/music/out/Song stems/stembridge-session.json")
+    session: str = arg("s", "path of the new session; empty when none was written", example="/music/Song stems.rpp")
+
+
+@dataclass(frozen=True)
+class SessionFailed(Event):
+    """The session cannot be planned or rendered, or was cancelled. What was done stays."""
+
+    address: ClassVar[str] = "/stembridge/session/failed"
+    topic: ClassVar[Topic] = "failed"
+    code: str = arg("s", "one of the codes of the error table", example="nothing_to_do")
+    text: str = arg("s", "what went wrong and what to do, for a person", example="The session holds no audio clips.")
+
+
+EVENTS: Final[tuple[type[Event], ...]] = (
+    *(JobQueued, JobProgress, JobDone, JobFailed, JobCancelled),
+    *(SessionPlanned, SessionProgress, SessionDone, SessionFailed),
+)
 ANSWERS: Final[tuple[type[Answer], ...]] = (
     *(Error, Ack, Pong, InfoAnswer, JobsAnswer, JobAnswer, CancelAllAnswer, PresetsAnswer, PresetAnswer),
 )
-TOPICS: Final[tuple[Topic, ...]] = (*(event.topic for event in EVENTS), "reply")
+TOPICS: Final[tuple[Topic, ...]] = (*dict.fromkeys(event.topic for event in EVENTS), "reply")

@@ -115,19 +115,42 @@ class Preview(Submit):
 
 
 @dataclass(frozen=True)
+class Session(Request):
+    """Render the stems of a whole session: plan it, render each job, write a new session beside the old one.
+
+    After `path` come alternating keys and values (table below), or one JSON object as a string. The answer carries the
+    session's id: its events begin with it, and `/stembridge/cancel` takes it. It survives the engine's death, and the
+    same request sent again later renders only what is not done.
+    """
+
+    address: ClassVar[str] = "/stembridge/session"
+    changes: ClassVar[bool] = True
+    reply: ClassVar[type[Message]] = Ack
+    errors: ClassVar[tuple[str, ...]] = (
+        *("path_refused", "file_not_found", "file_unreadable", "unknown_key", "bad_value", "unknown_preset"),
+        *("bad_preset", "output_not_writable", "queue_full", "disk_full"),
+    )
+    path: str = arg("s", "the DAW's session file, or a folder of audio; absolute", example="/music/Song.rpp")
+    options: tuple[Value, ...] = arg(
+        "rest", "key, value, key, value … or one JSON object", example=("preset", "karaoke"), default=()
+    )
+
+
+@dataclass(frozen=True)
 class Cancel(Request):
-    """Cancel a job, waiting or running. It leaves no file. A job that has ended stays as it is."""
+    """Cancel a job, waiting or running, or a session. A job leaves no file; what a session has done stays. One that has
+    ended stays as it is."""
 
     address: ClassVar[str] = "/stembridge/cancel"
     changes: ClassVar[bool] = True
     reply: ClassVar[type[Message]] = Ack
     errors: ClassVar[tuple[str, ...]] = ("unknown_job", "journal_failed")
-    job: str = arg("s", "the job's id", example="7f3a9c")
+    job: str = arg("s", "the job's or the session's id", example="7f3a9c")
 
 
 @dataclass(frozen=True)
 class CancelAll(Request):
-    """Cancel every job that waits or runs, whoever sent it."""
+    """Cancel every job that waits or runs, and every session, whoever sent it."""
 
     address: ClassVar[str] = "/stembridge/cancel_all"
     changes: ClassVar[bool] = True
@@ -196,6 +219,6 @@ class Unload(Request):
 
 
 REQUESTS: Final[tuple[type[Request], ...]] = (
-    *(Ping, Info, Subscribe, Unsubscribe, Submit, Preview, Cancel, CancelAll, Jobs, JobStatus),
+    *(Ping, Info, Subscribe, Unsubscribe, Submit, Preview, Session, Cancel, CancelAll, Jobs, JobStatus),
     *(Presets, PresetShow, Warm, Unload),
 )

@@ -20,6 +20,7 @@ from bridge.paths import PathPolicy, default_policy
 from bridge.presets import load_presets
 from bridge.protocol import DEFAULT_PORT, MAX_PACKET_BYTES, PREVIEW_MAX_S
 from bridge.server import OscServer
+from bridge.session_desk import SessionDesk
 from bridge.sockets import bind
 from engine import models
 from engine.cache import ResultCache
@@ -40,6 +41,7 @@ from engine.request import (
 from engine.separate import separate, shares_region, solve_ahead, stembridge_version
 
 JOURNAL_NAME: Final = "jobs.sqlite3"
+SESSIONS_NAME: Final = "sessions"
 MAX_WAITING: Final = 10_000
 BATCH_LOOK: Final = 64
 """Jobs looked through for others of the same region."""
@@ -114,13 +116,15 @@ def serving(settings: Settings) -> Iterator[Running]:
         port = bound.port
         journal = stack.enter_context(Journal(settings.state_dir / JOURNAL_NAME))
         queue = stack.enter_context(JobQueue(run, journal, max_waiting=settings.max_waiting, on_event=hub.take))
-        backend = _backend(settings, queue, shelf, runtimes)
+        desk = SessionDesk(queue, settings.policy, settings.state_dir / SESSIONS_NAME)
+        backend = _backend(settings, queue, desk, shelf, runtimes)
         server = OscServer(backend, bound)
         listeners: list[Callable[[JobEvent], None]] = [server.notify]
         if settings.mailbox is not None:
             mailbox = stack.enter_context(Mailbox(settings.mailbox, backend, port=port))
             listeners.append(mailbox.notify)
         hub.attach(listeners)
+        stack.enter_context(desk.working(server.tell))
         stack.enter_context(server)
         if settings.preload:
             backend.warm("")
@@ -153,7 +157,9 @@ class Hub:
             self._early.clear()
 
 
-def _backend(settings: Settings, queue: JobQueue, shelf: models.Shelf, runtimes: dict[str, str]) -> Backend:
+def _backend(
+    settings: Settings, queue: JobQueue, sessions: SessionDesk, shelf: models.Shelf, runtimes: dict[str, str]
+) -> Backend:
     """`runtimes` is what runs each model, known once it was opened. The shelf is locked while a model loads, so the
     server's thread must not touch it.
     """
@@ -175,6 +181,7 @@ def _backend(settings: Settings, queue: JobQueue, shelf: models.Shelf, runtimes:
 
     return Backend(
         queue=queue,
+        sessions=sessions,
         to_request=lambda fields, preview: to_request(fields, settings.policy, preview=preview),
         check=models.choose,
         facts=lambda: _facts(settings, runtimes),

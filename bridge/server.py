@@ -15,7 +15,7 @@ from typing import Final
 from bridge import codec, osc, telling
 from bridge.handlers import Backend, Call, handle
 from bridge.listeners import Listeners, peer_of
-from bridge.protocol import Request
+from bridge.protocol import Event, Request
 from bridge.requests import Submit
 from bridge.sockets import Bound
 from bridge.transport import Peer, Transport
@@ -36,7 +36,7 @@ class OscServer:
         """Takes over the sockets of `bound`."""
         self._backend = backend
         self._listeners = Listeners()
-        self._events: deque[JobEvent] = deque()
+        self._events: deque[JobEvent | tuple[Event, str]] = deque()
         self._active: set[str] = set()
         self._remembered: OrderedDict[tuple[Peer, str], tuple[int, float, bytes]] = OrderedDict()
         self._transport = Transport(
@@ -71,6 +71,11 @@ class OscServer:
     def notify(self, event: JobEvent) -> None:
         """Takes a queue event from any thread, to be told soon."""
         self._events.append(event)
+        self._transport.wake()
+
+    def tell(self, message: Event, client: str) -> None:
+        """Takes an event from any thread, to be told soon to a client (its journaled text) and to who subscribed."""
+        self._events.append((message, client))
         self._transport.wake()
 
     def _on_packet(self, peer: Peer, packet: bytes) -> None:
@@ -131,11 +136,23 @@ class OscServer:
         while self._events:
             event = self._events.popleft()
             try:
-                self._tell(event)
+                if isinstance(event, JobEvent):
+                    self._tell_job(event)
+                else:
+                    self._tell(*event)
             except Exception:
-                logger.exception("The event %s of the job %s could not be told.", event.kind, event.job.id)
+                logger.exception("The event %s could not be told.", event)
 
-    def _tell(self, event: JobEvent) -> None:
+    def _tell(self, message: Event, client: str) -> None:
+        if message.topic == "progress" and not self._listeners.progress_due(message.job):
+            return
+        if message.topic in ("done", "failed"):
+            self._listeners.ended(message.job)
+        packet = codec.encode(message)
+        for listener in self._listeners.of_topic(message.topic, peer_of(client)):
+            self._transport.send(listener, packet)
+
+    def _tell_job(self, event: JobEvent) -> None:
         job = event.job
         if event.kind in ("queued", "progress"):
             self._active.add(job.id)

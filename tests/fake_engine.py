@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bridge.handlers import Backend, Facts
 from bridge.intake import to_request
@@ -77,6 +78,19 @@ class FakeEngine:
         return self.server.port
 
 
+class NoSessions:
+    """A desk that takes any session and never renders it."""
+
+    def submit(self, path: str, fields: Mapping[str, Any], client: str) -> str:
+        return "s1"
+
+    def cancel(self, session_id: str) -> bool:
+        return False
+
+    def cancel_all(self) -> int:
+        return 0
+
+
 def fake_backend(queue: JobQueue, folder: Path, warmed: list[str] | None = None) -> Backend:
     """All but the queue is made up; `folder` is the only place to read and `folder/out` to write."""
     policy = PathPolicy((folder.resolve(),), folder / "out")
@@ -89,6 +103,7 @@ def fake_backend(queue: JobQueue, folder: Path, warmed: list[str] | None = None)
 
     return Backend(
         queue=queue,
+        sessions=NoSessions(),
         to_request=lambda fields, preview: to_request(fields, policy, preview=preview),
         check=check,
         facts=lambda: Facts(("fake", "other"), "fake", "cpu", 44_100, {"max_spans": 256}),
