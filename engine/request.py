@@ -17,8 +17,11 @@ from engine.errors import StembridgeError
 
 Sign = Literal["+", "-"]
 Keep = Literal["both", "target", "residual"]
-Quality = Literal["draft", "fast", "best"]
+Quality = Literal["draft", "fast", "best", "progressive"]
+"""`progressive`: a draft first, replaced by the result when that is made; see `engine.progressive`."""
 Output = Literal["faithful", "generative"]
+ScheduleName = Literal["auto", "uniform", "sway", "epss", "fitted"]
+"""How a flow model spends its evaluations; see `engine.flow.schedule`."""
 
 MAX_PROMPT_CHARS: Final = 1_000
 MAX_SPANS: Final = 256
@@ -87,6 +90,8 @@ class SeparationRequest:
     quality: Quality = "fast"
     nfe: int | None = None
     """Velocity evaluations of a flow model; None takes the number that `quality` names."""
+    schedule: ScheduleName = "auto"
+    """How a flow model spends them; `auto` takes what the model was tuned to, where it was."""
     seed: int = 0
     candidates: int = 1
     """Seeds a generative model tries, from `seed` on; the best is kept. A model without noise makes one."""
@@ -98,6 +103,13 @@ class SeparationRequest:
     position_s: float | None = None
     """Where the region's first sample lies on the DAW's timeline, for the stem's `bext` time reference; None takes
     the region's place in the file."""
+    playhead_s: float | None = None
+    """Where the person listens, in seconds of the file: the draft of a long region is of the part around it. The
+    result does not depend on it."""
+    pre: str = ""
+    """What the mixture runs through before the model hears it, in the words of whoever hosts it (`engine.effects`)."""
+    post: str = ""
+    """What the stems run through before they are delivered, likewise."""
 
     def __post_init__(self) -> None:
         _check(
@@ -138,7 +150,7 @@ class SeparationRequest:
             f"context is {self.context_s:g} s.",
             f"Use 0 to {MAX_CONTEXT_S:g}.",
         )
-        for field, kind in (("keep", Keep), ("quality", Quality), ("output", Output)):
+        for field, kind in (("keep", Keep), ("quality", Quality), ("output", Output), ("schedule", ScheduleName)):
             value = getattr(self, field)
             _check(
                 value in get_args(kind),
@@ -163,6 +175,12 @@ class SeparationRequest:
             self.position_s is None or 0 <= self.position_s <= MAX_TIME_S,
             "bad_value",
             f"position is {self.position_s} s.",
+            f"Use 0 to {MAX_TIME_S:g} s.",
+        )
+        _check(
+            self.playhead_s is None or 0 <= self.playhead_s <= MAX_TIME_S,
+            "bad_value",
+            f"playhead is {self.playhead_s} s.",
             f"Use 0 to {MAX_TIME_S:g} s.",
         )
         _check(
@@ -218,6 +236,8 @@ class Progress:
     """One word for a person: reading, separating, writing …"""
     eta_s: float | None
     """Seconds left; None while it cannot be told."""
+    draft: Separation | None = None
+    """Stems that were just made and may be used until the job ends; then they are removed."""
 
 
 @dataclass(frozen=True)
@@ -241,6 +261,8 @@ class Separation:
     cached: bool = False
     note: str = ""
     """What a person should know of the answer; may be empty."""
+    treated: tuple[str, ...] = ()
+    """Stems that ran through plugins. They do not null; `null_db` is that of the stems before them."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; -inf dB becomes None, since JSON has no infinity. The reverse of `from_dict`."""
@@ -255,7 +277,7 @@ class Separation:
         """The reverse of `to_dict`."""
         paths = {k: None if values[k] is None else Path(values[k]) for k in ("target", "residual", "manifest")}
         null_db = -math.inf if values["null_db"] is None else values["null_db"]
-        return cls(**{**values, **paths, "null_db": null_db})
+        return cls(**{**values, **paths, "null_db": null_db, "treated": tuple(values.get("treated", ()))})
 
 
 def _check(ok: bool, code: str, text: str, remedy: str) -> None:

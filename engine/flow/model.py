@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -22,9 +23,19 @@ from engine.audio import Samples
 from engine.bundle import Bundle
 from engine.errors import StembridgeError
 from engine.flow import clap
-from engine.flow.sampling import plan_sampling
+from engine.flow.sampling import SamplingPlan
 from engine.flow.scoring import SCORERS, Scorers
-from engine.flow.solve import FlowRuntime, Heard, Solved, cuts, hear, solve_asks
+from engine.flow.solve import (
+    CONTEXT_FRAMES,
+    FlowRuntime,
+    Heard,
+    Solved,
+    cuts,
+    draft_of,
+    hear,
+    schedule_of,
+    solve_asks,
+)
 from engine.runtime import Ask, ModelCard, Plan, Step
 from engine.stereo import Mask
 from engine.stft import Analysis, Grid
@@ -71,23 +82,35 @@ class FlowModel:
 
     def plan(self, ask: Ask) -> Plan:
         try:
-            schedule = plan_sampling(ask.quality, ask.nfe)
+            schedules = [schedule_of(one) for one in (draft_of(ask), ask) if one is not None]
         except ValueError as e:
             raise StembridgeError("unsupported_option", f"The sampler refuses: {e}.", "Use nfe 1 to 256.") from e
-        steps = f"{schedule.method}, {len(schedule.grid) - 1} steps"
         note = f"{cuts(self._open(), ask.prompt)} {self._note}".strip()
-        return Plan(ask, ask.prompt, note, schedule.nfe, steps)
+        return Plan(ask, ask.prompt, note, sum(s.nfe for s in schedules), ", then ".join(map(_in_words, schedules)))
 
     def estimate(
-        self, mixture: Iterable[Samples], channels: int, n_samples: int, plan: Plan, step: Step
+        self,
+        mixture: Iterable[Samples],
+        channels: int,
+        n_samples: int,
+        plan: Plan,
+        step: Step,
+        *,
+        wanted: tuple[int, int] | None = None,
     ) -> Iterator[Mask]:
         analysis = Analysis(self.card.grid, 2)
-        for piece in self._waveforms(mixture, n_samples, plan, step, mark=False):
-            yield _ratio(analysis.push(piece))
+        first, end = wanted or (0, n_samples)
+        reach = 2 * self.card.grid.n_fft  # of the transforms that make and apply a mask
+        audible = (max(first - reach, 0), min(end + reach, n_samples))
+        for piece in self._waveforms(mixture, n_samples, plan, step, audible, mark=False):
+            frames = analysis.push(piece)
+            if frames.shape[1]:
+                yield _ratio(frames)
         yield _ratio(analysis.finish())
 
     def generate(self, mixture: Iterable[Samples], n_samples: int, plan: Plan, step: Step) -> Iterator[Samples]:
-        return self._waveforms(mixture, n_samples, plan, step, mark=True)
+        # all of it: the watermark is laid over the whole
+        return self._waveforms(mixture, n_samples, plan, step, (0, n_samples), mark=True)
 
     def solve_ahead(self, mixture: Iterable[Samples], n_samples: int, plans: Sequence[Plan], step: Step) -> None:
         asks = [plan.ask for plan in plans if plan.ask not in self._solved]
@@ -104,15 +127,25 @@ class FlowModel:
         return told
 
     def _waveforms(
-        self, mixture: Iterable[Samples], n_samples: int, plan: Plan, step: Step, *, mark: bool
+        self,
+        mixture: Iterable[Samples],
+        n_samples: int,
+        plan: Plan,
+        step: Step,
+        audible: tuple[int, int],
+        *,
+        mark: bool,
     ) -> Iterator[Samples]:
-        """Consecutive `(2, sample)` blocks, target and generated residual, `n_samples` in all."""
+        """Consecutive `(2, sample)` blocks, target and generated residual, `n_samples` in all.
+
+        Frames that hold nothing of the samples `audible` are not decoded; silence stands in for them.
+        """
         if plan.ask not in self._solved:
             self._solve(mixture, n_samples, [plan.ask], lambda fraction: step((_ENCODE + _SOLVE) * fraction))
         solved = self._solved[plan.ask]
         self._solved.move_to_end(plan.ask)
         done = 0
-        for piece in self._open().decode(solved.state, mark_seed=solved.seed if mark else None):
+        for piece in _decoded(self._open(), solved, audible, mark=mark):
             kept = piece[:, : n_samples - done]
             done += kept.shape[1]
             step(_ENCODE + _SOLVE + (1 - _ENCODE - _SOLVE) * done / n_samples)
@@ -134,13 +167,24 @@ class FlowModel:
             self._heard.move_to_end(key)
         batches: dict[tuple[Any, ...], list[Ask]] = {}
         for ask in asks:
-            batches.setdefault((ask.quality, ask.nfe), []).append(ask)
+            batches.setdefault((ask.quality, ask.nfe, draft_of(ask) is None), []).append(ask)
         for i, batch in enumerate(batches.values()):
             begin, width = share + (1 - share) * i / len(batches), (1 - share) / len(batches)
             scorers = self._scorers() if any(ask.candidates > 1 for ask in batch) else SCORERS
-            share_of = partial(_share, step, begin, width)
-            solved = solve_asks(stages, heard, batch, share_of, scorers)
-            self._solved.update(zip(batch, solved, strict=True))
+            made: list[Solved] = []
+            wanted = [draft for ask in batch if (draft := draft_of(ask)) is not None]
+            if wanted:
+                missing = [draft for draft in wanted if draft not in self._solved]
+                if missing:
+                    solved = solve_asks(stages, heard, missing, partial(_share, step, begin, width / 4))
+                    self._solved.update(zip(missing, solved, strict=True))
+                made = [self._solved[draft] for draft in wanted]
+                begin, width = begin + width / 4, width * 3 / 4
+            solved = solve_asks(
+                stages, heard, batch, partial(_share, step, begin, width), scorers, [draft.state for draft in made]
+            )
+            for ask, result, draft in zip(batch, solved, made or solved, strict=True):
+                self._solved[ask] = replace(result, window_s=result.window_s or draft.window_s)
         _trim(self._solved, [kept.state.nbytes for kept in self._solved.values()], keep=len(asks))
 
     def _scorers(self) -> Scorers:
@@ -155,6 +199,29 @@ class FlowModel:
         if self._stages is None:
             raise StembridgeError("model_missing", f"The model {self.card.name} was unloaded.", "Ask again.")
         return self._stages
+
+
+def _in_words(schedule: SamplingPlan) -> str:
+    start = f" from {schedule.grid[0]:g}" if schedule.grid[0] else ""
+    return f"{schedule.method}, {len(schedule.grid) - 1} steps{start}"
+
+
+def _decoded(stages: FlowRuntime, solved: Solved, audible: tuple[int, int], *, mark: bool) -> Iterator[Samples]:
+    """What the codec makes of the frames that hold the samples `audible`, silence before and after them.
+
+    The codec hears `CONTEXT_FRAMES` more on each side: what it makes of the audible ones is what it makes of the whole.
+    """
+    n_frames, hop = solved.state.shape[1], stages.hop
+    first, end = audible[0] // hop, min(-(-audible[1] // hop), n_frames)
+    left, right = max(first - CONTEXT_FRAMES, 0), min(end + CONTEXT_FRAMES, n_frames)
+    yield np.zeros((2, first * hop), np.float32)
+    at = left * hop
+    for piece in stages.decode(solved.state[:, left:right], mark_seed=solved.seed if mark else None):
+        low, high = max(first * hop - at, 0), min(end * hop - at, piece.shape[1])
+        at += piece.shape[1]
+        if low < high:
+            yield piece[:, low:high]
+    yield np.zeros((2, (n_frames - end) * hop), np.float32)
 
 
 def _share(step: Step, begin: float, width: float, fraction: float) -> None:

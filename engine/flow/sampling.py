@@ -23,8 +23,8 @@ Array = TypeVar("Array", bound=Any)
 Velocity = Callable[[Array, int], Array]
 """(state, evaluation number) → velocity; the number's time is `plan.times[number]`."""
 
-QUALITY_NFE: Final[dict[Quality, int]] = {"draft": 2, "fast": 8, "best": 32}
-"""What each quality name costs; a request's `nfe` goes before it."""
+QUALITY_NFE: Final[dict[Quality, int]] = {"draft": 2, "fast": 8, "best": 32, "progressive": 6}
+"""What each quality name costs; a request's `nfe` goes before it. `progressive`: the refinement after its draft."""
 _PER_STEP: Final[dict[Method, int]] = {"euler": 1, "ab2": 1, "midpoint": 2, "heun": 2}
 SWAY: Final = -1.0
 """Of the grid that is called `sway`: the speech model F5-TTS's, crowded near the noise (arXiv 2410.06885)."""
@@ -37,8 +37,8 @@ EPSS: Final[dict[int, tuple[int, ...]]] = {
 }
 """Evaluations → step boundaries in 1/32: empirically pruned steps, found for speech (arXiv 2505.19931)."""
 REFINE_FROM: Final = 0.2
-"""Where refinement of a draft begins. Later starts keep more of the draft's error: on a small learned flow, after a draft
-of one evaluation, 6 from 0.2 beat 6 from the noise, and 6 from 0.4 did not. Not measured on SAM Audio."""
+"""Where refinement of a draft begins. Later starts keep more of the draft's error: on a small learned flow, after a
+draft of one evaluation, 6 from 0.2 beat 6 from the noise, and 6 from 0.4 did not. Not measured on SAM Audio."""
 
 
 @dataclass(frozen=True)

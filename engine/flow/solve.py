@@ -13,7 +13,7 @@ import numpy.typing as npt
 from engine.audio import Samples
 from engine.errors import StembridgeError
 from engine.flow.multidiffusion import STRIDE_S, WINDOW_S, WindowVelocity, cover, joint_velocity
-from engine.flow.sampling import SamplingPlan, noise, plan_sampling, solve
+from engine.flow.sampling import REFINE_FROM, SamplingPlan, noise, plan_sampling, refine, solve
 from engine.flow.scoring import EXCERPT_S, SCORERS, Candidate, Scorers, best, score
 from engine.model.anchors import frame_tokens
 from engine.runtime import Ask, Step
@@ -148,14 +148,36 @@ def encode_stream(stages: FlowRuntime, mono: Iterable[Samples]) -> Iterator[Late
         yield stages.encode(held)[left // hop :]
 
 
+def draft_of(ask: Ask) -> Ask | None:
+    """The ask whose result this one's is refined from; None where it begins with the noise, as it does where several
+    candidates are tried: a draft is of one seed."""
+    refines = ask.quality == "progressive" and ask.candidates == 1
+    return replace(ask, quality="draft", nfe=None) if refines else None
+
+
+def schedule_of(ask: Ask) -> SamplingPlan:
+    """The solver and times of an ask. Raises `ValueError` as `plan_sampling` does."""
+    if ask.quality == "progressive" and draft_of(ask) is None:
+        return plan_sampling("fast", ask.nfe)
+    return plan_sampling(ask.quality, ask.nfe, start=REFINE_FROM if draft_of(ask) else 0.0)
+
+
 def solve_asks(
-    stages: FlowRuntime, heard: Heard, asks: Sequence[Ask], step: Step, scorers: Scorers = SCORERS
+    stages: FlowRuntime,
+    heard: Heard,
+    asks: Sequence[Ask],
+    step: Step,
+    scorers: Scorers = SCORERS,
+    drafts: Sequence[State] = (),
 ) -> list[Solved]:
-    """Solve several asks of one mixture and one schedule in one batch, each with all its candidates."""
+    """Solve several asks of one mixture and one schedule in one batch, each with all its candidates.
+
+    `drafts`: each ask's draft, where the schedule refines one.
+    """
     rows = [replace(ask, seed=ask.seed + i) for ask in asks for i in range(ask.candidates)]
-    schedule = plan_sampling(asks[0].quality, asks[0].nfe)
+    schedule = schedule_of(asks[0])
     usual = min(round(WINDOW_S * stages.sample_rate / stages.hop), stages.max_frames, len(heard.latents))
-    followed = _follow(stages, heard, rows, schedule, usual, step)
+    followed = _follow(stages, heard, rows, drafts, schedule, usual, step)
     solved, at = [], 0
     for ask in asks:
         mine = range(at, at + ask.candidates)
@@ -170,7 +192,13 @@ def solve_asks(
 
 
 def _follow(
-    stages: FlowRuntime, heard: Heard, rows: Sequence[Ask], schedule: SamplingPlan, window: int, step: Step
+    stages: FlowRuntime,
+    heard: Heard,
+    rows: Sequence[Ask],
+    drafts: Sequence[State],
+    schedule: SamplingPlan,
+    window: int,
+    step: Step,
 ) -> list[tuple[State, int]]:
     """Each row's state `(1, frame, 2 * channel)`, and the window in frames it was solved in.
 
@@ -178,7 +206,7 @@ def _follow(
     """
     least = round(LEAST_WINDOW_S * stages.sample_rate / stages.hop)
     try:
-        states = _follow_at_once(stages, heard, rows, schedule, window, step)
+        states = _follow_at_once(stages, heard, rows, drafts, schedule, window, step)
         return [(states[i : i + 1], window) for i in range(len(rows))]
     except StembridgeError as e:
         if e.code != "out_of_memory" or (len(rows) == 1 and window <= least):
@@ -187,13 +215,21 @@ def _follow(
     # outside the handler: what it held is free now
     if len(rows) > 1:
         half = len(rows) // 2
-        first = _follow(stages, heard, rows[:half], schedule, window, lambda done: step(done / 2))
-        return first + _follow(stages, heard, rows[half:], schedule, window, lambda done: step(0.5 + done / 2))
-    return _follow(stages, heard, rows, schedule, max(window // 2, least), step)
+        first = _follow(stages, heard, rows[:half], drafts[:half], schedule, window, lambda done: step(done / 2))
+        return first + _follow(
+            stages, heard, rows[half:], drafts[half:], schedule, window, lambda done: step(0.5 + done / 2)
+        )
+    return _follow(stages, heard, rows, drafts, schedule, max(window // 2, least), step)
 
 
 def _follow_at_once(
-    stages: FlowRuntime, heard: Heard, rows: Sequence[Ask], schedule: SamplingPlan, window: int, step: Step
+    stages: FlowRuntime,
+    heard: Heard,
+    rows: Sequence[Ask],
+    drafts: Sequence[State],
+    schedule: SamplingPlan,
+    window: int,
+    step: Step,
 ) -> State:
     n_frames = len(heard.latents)
     tokens = np.stack(
@@ -208,6 +244,8 @@ def _follow_at_once(
         between=lambda number, index: step((number * len(windows) + index) / n_calls),
     )
     start = stages.to_device(noise([row.seed for row in rows], n_frames, 2 * stages.n_channels))
+    if drafts:
+        return stages.to_host(refine(velocity, stages.to_device(np.concatenate(drafts)), start, schedule))
     return stages.to_host(solve(velocity, start, schedule))
 
 
