@@ -126,7 +126,7 @@ def measure(folder: Path, name: str, seconds: float, threads: int, repeats: int)
     x, window = runtime.to_device(state), Window(0, n_frames)
 
     def text() -> None:
-        runtime._texts.clear()
+        runtime._texts.clear() if name == "torch" else runtime.prompts.forget()
         runtime.is_cut(PROMPT)
 
     evaluate = runtime.velocity(latents, tokens, [PROMPT], times)

@@ -22,10 +22,11 @@ from typing import Any, Final
 from engine.artefact import Artefact, StageFiles, file_sha256, folder_of, read_artefact, write_manifest
 from engine.bundle import Bundle
 from engine.errors import StembridgeError
+from engine.model.config import Sizes
 from export import stages
 from export.parts import Parts, load_parts, text_sha256
 from export.quantize import quantize
-from export.stages import STAGES, ExportPrecision, Stage
+from export.stages import ExportPrecision, Stage, stages_of
 from export.to_onnx import OPSET, check_opset, write_stage
 from export.verify import Report, refuse, verify
 
@@ -54,7 +55,7 @@ def build(
     with beside(out, sum(p.numel() * p.element_size() for m in parts.modules.values() for p in m.parameters())) as part:
         made = {}
         lowered: Parts | None = None
-        for stage in STAGES:
+        for stage in stages_of(parts.network.sizes):
             key, own = plan.stages[stage.name].key, stage.precision(precision)
             files = _borrow(bundle, stage, key, part)
             if files is None and own == "int8":
@@ -109,7 +110,8 @@ def _plan(bundle: Bundle, text_folder: Path, precision: ExportPrecision, opset: 
         stages={},
         verified=None,
     )
-    owns = [(stage, stage.precision(precision)) for stage in STAGES]
+    sizes = Sizes.from_dict(bundle.facts["sizes"])
+    owns = [(stage, stage.precision(precision)) for stage in stages_of(sizes)]
     return replace(plan, stages={s.name: StageFiles(_key(plan, s, own), own, {}) for s, own in owns})
 
 
@@ -151,12 +153,12 @@ def _borrow(bundle: Bundle, stage: Stage, key: str, part: Path) -> list[Path] | 
         files = []
         for name in other.stages[stage.name].files:
             files.append(part / name)
-            _share(other.folder / name, part / name)
+            share(other.folder / name, part / name)
         return files
     return None
 
 
-def _share(source: Path, out: Path) -> None:
+def share(source: Path, out: Path) -> None:
     """Link a graph, or copy it where there are no links; weights beside a graph are copied, for onnx refuses to read
     them through a link."""
     if not source.name.endswith(".data"):

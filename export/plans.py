@@ -12,7 +12,7 @@ from engine.artefact import Artefact, StageFiles, folder_of, read_artefact, writ
 from engine.bundle import Bundle
 from engine.errors import StembridgeError
 from engine.model.config import Sizes
-from export.build import beside, build, put_in_place, said
+from export.build import beside, build, put_in_place, said, share
 from export.stages import STAGES, ExportPrecision, axes, own_lengths
 from export.to_tensorrt import Library, build_plan, find_library, plan_key, profiles_of
 
@@ -35,7 +35,7 @@ def build_plans(
     sizes = Sizes.from_dict(bundle.facts["sizes"])
     profiles = {stage.name: profiles_of(stage, own_lengths(sizes), axes(sizes)) for stage in STAGES}
     target = _target(library)
-    keys = {name: plan_key(graphs.stages[name].key, library, profiles[name], target) for name in graphs.stages}
+    keys = {name: plan_key(graphs.stages[name].key, library, profiles[name], target) for name in profiles}
     out = folder_of(bundle, "tensorrt", precision)
     if _is_there(out, keys):
         return read_artefact(out)
@@ -51,6 +51,10 @@ def build_plans(
             timings = None if library.name == "tensorrt_rtx" else cache / f"{library.version}-{target}.timing"
             plan.write_bytes(build_plan(library, stage.name, graphs.path(stage.name), profiles[stage.name], timings))
             made[stage.name] = StageFiles(keys[stage.name], graphs.stages[stage.name].precision, said(part, [plan]))
+        for name in graphs.stages.keys() - profiles.keys():  # what TensorRT leaves to onnxruntime
+            for file in graphs.stages[name].files:
+                share(graphs.path(name).parent / file, part / file)
+            made[name] = graphs.stages[name]
         libraries = {**graphs.libraries, library.name: library.version, "target": target}
         write_manifest(
             replace(graphs, folder=part, runtime=library.name, libraries=libraries, stages=made, verified=None)
@@ -81,4 +85,4 @@ def _is_there(out: Path, keys: dict[str, str]) -> bool:
             found.path(stage)
     except StembridgeError:
         return False
-    return {name: stage.key for name, stage in found.stages.items()} == keys
+    return keys.items() <= {name: stage.key for name, stage in found.stages.items()}.items()

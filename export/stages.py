@@ -7,6 +7,7 @@ prompt      features, memory → keys and values            once a prompt     �
 clip        latents, span tokens → what a clip adds       once a window     ┘
 velocity    one evaluation of the flow transformer        once an evaluation and window
 decode      codec: latents → waveform                     once a result
+watermark   a piece of a waveform → the same, marked      where the model has one, of its own waveforms
 
 Axes are shared by name: every `frame` is the same length, in one graph. Rotary tables are constants of the graph, in
 float32. The text encoder, the times and the clip are float32 in every precision: they are cheap, and T5 overflows.
@@ -21,10 +22,10 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor, nn
 
-from engine.model.config import TEXT_TOKENS, Sizes
-from engine.model.dit import Dit
-from engine.model.layers import rope_table
+from engine.model.config import TEXT_TOKENS, Sizes, WatermarkSizes
 from engine.model.network import Network
+from engine.runtimes.watermarked import MARK_PAST, mark_start
+from export.stage_modules import Clip, Decode, Encode, Mark, Prompt, Text, Times, Velocity
 
 VERSION: Final = 1
 """Part of every artefact's key; raise it when a stage below changes what its graph computes."""
@@ -79,13 +80,19 @@ def axes(sizes: Sizes) -> dict[str, Axis]:
         "token": Axis(1, TEXT_TOKENS, 5),
         "time": Axis(1, 512, 3),
         "prompt": Axis(1, 64, 4),
+        "mark_frame": Axis(1, 1 << 20, 9),
+        "past_clean": Axis(0, 2, 2),
+        "past_inner": Axis(0, 6, 6),
+        "past_spoken": Axis(0, 4, 4),
     }
 
 
 def own_lengths(sizes: Sizes) -> dict[str, int]:
     """Every axis that is the model's own."""
-    dit = sizes.dit
+    dit, mark = sizes.dit, sizes.watermark
+    of_mark = {} if mark is None else {"mark_hop": mark.hop, "hidden": mark.hidden_dim, "message": mark.message_dim}
     return {
+        **of_mark,
         "hop": sizes.codec.hop,
         "channel": dit.n_channels,
         "state": dit.n_state,
@@ -97,98 +104,6 @@ def own_lengths(sizes: Sizes) -> dict[str, int]:
         "two": 2,
         "six": 6,
     }
-
-
-class Encode(nn.Module):
-    """`waveform` `(batch, frame, hop)`: whole frames by construction."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.codec = network.codec
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        return self.codec.encode(waveform.flatten(1)[:, None])
-
-
-class Decode(nn.Module):
-    """`(batch, frame, channel)` → `(batch, 1, sample)`."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.codec = network.codec
-
-    def forward(self, latents: Tensor) -> Tensor:
-        return self.codec.decode(latents)
-
-
-class Text(nn.Module):
-    """Prompts of equal length, so that nothing is padded: `ids` `(batch, token)`."""
-
-    def __init__(self, encoder: Any) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, ids: Tensor) -> Tensor:
-        features: Tensor = self.encoder(input_ids=ids).last_hidden_state
-        return features
-
-
-class OfDit(nn.Module):
-    """What the flow transformer's stages share."""
-
-    def __init__(self, dit: Dit) -> None:
-        super().__init__()
-        self.dit = dit
-
-
-class Times(OfDit):
-    """`(time,)` → modulation, final, memory, as `engine.model.dit.TimeConstants`."""
-
-    def forward(self, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        made = self.dit.time_constants(times)
-        return made.modulation, made.final, made.memory
-
-
-class Prompt(OfDit):
-    """As `Dit.prompt_constants`, written without the in-place stores that an exporter turns into scatters."""
-
-    def forward(self, text: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        heard = self.dit.memory(self.dit.memory_in(text) + memory[:, None, None, :])
-        made = [block.cross.keys_values(heard) for block in self.dit.blocks]
-        return torch.stack([keys for keys, _ in made], 1), torch.stack([values for _, values in made], 1)
-
-
-class Clip(OfDit):
-    """As `Dit.condition`."""
-
-    def forward(self, latents: Tensor, tokens: Tensor) -> Tensor:
-        return self.dit.condition(latents, tokens)
-
-
-class Velocity(OfDit):
-    """One evaluation. `token_bias` `(batch, token)` is 0 at tokens and -inf at padding: what attention adds, instead
-    of a mask, which exporters guard against rows without any token."""
-
-    rope: Tensor
-
-    def __init__(self, dit: Dit) -> None:
-        super().__init__(dit)
-        sizes = dit.sizes
-        self.register_buffer("rope", rope_table(sizes.max_frames, sizes.head_dim, sizes.rope_theta))
-
-    def forward(
-        self,
-        x: Tensor,
-        condition: Tensor,
-        modulation: Tensor,
-        final: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        token_bias: Tensor,
-    ) -> Tensor:
-        rope = self.rope[:, : x.shape[1]]
-        bias = token_bias.to(keys.dtype)
-        return self.dit(x, condition, modulation, final, keys, values, rope, None, bias)  # type: ignore[no-any-return]
 
 
 _EXACT: Final = Tolerance(max_error=1e-4, snr_db=90)
@@ -252,6 +167,23 @@ STAGES: Final = (
     ),
 )
 
+WATERMARK: Final = Stage(
+    "watermark",
+    lambda network, _: Mark(network.watermark),  # type: ignore[arg-type]
+    {
+        "waveform": ("batch", "mark_frame", "mark_hop"),
+        "bits": ("batch", "bit"),
+        "clean": ("batch", "past_clean", "mark_hop"),
+        "heard": ("batch", "hidden", "past_inner"),
+        "told": ("batch", "message", "past_inner"),
+        "spoken": ("batch", "hidden", "past_spoken"),
+        **{name: ("two", "batch", "hidden") for name in ("remember", "remember_cell", "recall", "recall_cell")},
+    },
+    ("marked", *(f"{name}_after" for name in MARK_PAST)),
+    {"fp32": Tolerance(max_error=1e-3, snr_db=80)},
+)
+"""Only `onnx`: TensorRT's runtimes mark with this graph, too. Its error is of 16 bits that are 12 dB and more below."""
+
 SOLVED: Final[Mapping[ExportPrecision, Tolerance]] = {
     "fp32": Tolerance(snr_db=80),
     "fp16": Tolerance(snr_db=30),
@@ -266,18 +198,23 @@ SOUNDED: Final[Mapping[ExportPrecision, Tolerance]] = {
 """Of the waveforms decoded from them."""
 
 
+def stages_of(sizes: Sizes) -> tuple[Stage, ...]:
+    """What a model of these sizes has."""
+    return STAGES if sizes.watermark is None else (*STAGES, WATERMARK)
+
+
 def modules(network: Network, encoder: Any) -> dict[str, nn.Module]:
     """Every stage's module, in inference mode."""
-    return {stage.name: stage.module(network, encoder).eval() for stage in STAGES}
+    return {stage.name: stage.module(network, encoder).eval() for stage in stages_of(network.sizes)}
 
 
 def example_inputs(
     made: Mapping[str, nn.Module], sizes: Sizes, lengths: Mapping[str, int], seed: int
 ) -> dict[str, Values]:
     """Seeded inputs of every stage, by stage and name; each stage is given what the stages before it make of theirs, so
-    that its values are the ones it will meet.
+    that its values are the ones it will meet. A watermark's piece has no past where it is of a single latent frame.
 
-    `lengths`: of every axis. `made`: the float32 modules.
+    `lengths`: of batch, frame, token, time and prompt. `made`: the float32 modules.
     """
     draw = torch.Generator().manual_seed(seed)
     n_batch, n_frames, n_tokens = lengths["batch"], lengths["frame"], lengths["token"]
@@ -295,7 +232,9 @@ def example_inputs(
         modulation, final, memory = made["times"](times)
         keys, values = made["prompt"](text[:n_batch], memory[-1:])
         condition = made["clip"](latents, tokens)
+        marks = {} if sizes.watermark is None else {"watermark": _piece(made, sizes.watermark, latents, draw)}
     return {
+        **marks,
         "encode": {"waveform": waveform},
         "text": {"ids": ids[:n_batch]},
         "times": {"times": times},
@@ -312,3 +251,14 @@ def example_inputs(
         },
         "decode": {"latents": latents.clone()},
     }
+
+
+def _piece(made: Mapping[str, nn.Module], sizes: WatermarkSizes, latents: Tensor, draw: torch.Generator) -> Values:
+    """The watermark's inputs: a decoded waveform, for the second time where it has several latent frames."""
+    n = len(latents)
+    bits = torch.randint(0, 2, (n, sizes.n_bits), generator=draw)
+    wave = made["decode"](latents).reshape(n, -1, sizes.hop)
+    past = [torch.zeros(shape) for shape in mark_start(sizes, n)]
+    if latents.shape[1] > 1:
+        _, *past = made["watermark"](wave, bits, *past)
+    return {"waveform": wave.clone(), "bits": bits, **{k: v.clone() for k, v in zip(MARK_PAST, past, strict=True)}}

@@ -23,10 +23,11 @@ from engine.flow.solve import FlowRuntime, Heard, hear, solve_asks
 from engine.manifest import stembridge_version
 from engine.request import Span
 from engine.runtime import Ask
-from engine.runtimes.onnx_flow import OnnxFlow, load_tokenizer
+from engine.runtimes.graph_flow import load_tokenizer
+from engine.runtimes.onnx_flow import OnnxFlow
 from engine.runtimes.torch_runtime import TorchFlow
 from export.parts import Parts
-from export.stages import SOLVED, SOUNDED, STAGES, ExportPrecision, Tolerance, Values, axes, example_inputs
+from export.stages import SOLVED, SOUNDED, ExportPrecision, Tolerance, Values, axes, example_inputs, stages_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -121,25 +122,24 @@ def verify(parts: Parts, bundle: Bundle, artefact: Artefact, text_folder: Path, 
 
 def _stage_checks(parts: Parts, opened: OnnxFlow, precision: ExportPrecision) -> list[Check]:
     limits = axes(parts.network.sizes)
-    pairs: dict[str, list[tuple[Floats, Floats]]] = {stage.name: [] for stage in STAGES}
+    stages = [stage for stage in stages_of(parts.network.sizes) if opened.has(stage.name)]
+    pairs: dict[str, list[tuple[Floats, Floats]]] = {stage.name: [] for stage in stages}
     for seed, lengths in enumerate(LENGTHS):
         fitting = {axis: min(length, limits[axis].high) for axis, length in lengths.items()}
         inputs = example_inputs(parts.modules, parts.network.sizes, fitting, seed)
-        for stage in STAGES:
+        for stage in stages:
             with torch.inference_mode():
                 exact = parts.modules[stage.name](*inputs[stage.name].values())
             exact = (exact,) if isinstance(exact, torch.Tensor) else exact
             got = run_stage(opened, stage.name, inputs[stage.name])
             for a, b in zip(exact, got, strict=True):
                 pairs[stage.name].append((a.numpy(), np.asarray(b, np.float32)))
-    return [compare(stage.name, pairs[stage.name], stage.tolerances[stage.precision(precision)]) for stage in STAGES]
+    return [compare(stage.name, pairs[stage.name], stage.tolerances[stage.precision(precision)]) for stage in stages]
 
 
 def run_stage(opened: OnnxFlow, stage: str, inputs: Values) -> list[Floats]:
     """One stage's graph on the network's own inputs, cast where the graph wants halves."""
-    graph = opened.graph(stage)
-    given = {name: value.numpy() for name, value in inputs.items()}
-    return graph.run({name: v.astype(np.float16) if name in graph.is_half else v for name, v in given.items()})
+    return opened.run_stage(stage, **{name: value.numpy() for name, value in inputs.items()})
 
 
 def compare(what: str, pairs: Sequence[tuple[Floats, Floats]], tolerance: Tolerance) -> Check:

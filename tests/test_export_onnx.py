@@ -30,14 +30,16 @@ from engine.artefact import folder_of, read_artefact, write_manifest
 from engine.bundle import Bundle, read_bundle
 from engine.flow.open import has_gpu, open_flow
 from engine.flow.solve import hear, solve_asks
+from engine.model.config import Sizes
 from engine.models import Shelf
 from engine.runtime import Ask
 from engine.runtimes.onnx_flow import OnnxFlow, open_onnx
 from engine.runtimes.torch_runtime import TorchFlow
+from engine.runtimes.watermarked import message
 from engine.separate import separate
 from export.parts import Parts, load_parts
 from export.quantize import quantize
-from export.stages import STAGES, Stage, Tolerance, axes, example_inputs
+from export.stages import STAGES, Stage, Tolerance, axes, example_inputs, stages_of
 from export.to_onnx import write_stage
 from export.verify import Check, Report, compare, refuse, run_stage, verify
 
@@ -199,7 +201,7 @@ def test_any_length_is_encoded_as_torch_encodes_it(reference: TorchFlow, exact: 
 def test_a_long_decode_in_chunks_equals_torch_watermark_and_all(
     reference: TorchFlow, exact: OnnxFlow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.runtimes.onnx_flow.CHUNK_FRAMES", 11)
+    monkeypatch.setattr("engine.runtimes.graph_flow.CHUNK_FRAMES", 11)
     state = np.random.default_rng(0).standard_normal((1, 40, 16), np.float32)
     for seed in (None, 5):
         wanted = np.concatenate(list(reference.decode(state, mark_seed=seed)), axis=1)
@@ -298,11 +300,28 @@ def test_without_torch_an_export_answers_and_a_damaged_one_is_named(own: Path, m
     assert caught.value.code == "runtime_missing"
 
 
-def test_the_watermark_is_never_left_out(exact: OnnxFlow, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("with_graph", [True, False])
+def test_the_watermark_is_never_left_out(
+    own: Path, reference: TorchFlow, monkeypatch: pytest.MonkeyPatch, with_graph: bool
+) -> None:
+    """Without torch the export's own graph marks, and without that nothing leaves."""
+    artefact = read_artefact(own / NAME / "onnx-fp32")
+    if not with_graph:  # an export of before it was exported
+        artefact = replace(artefact, stages={name: s for name, s in artefact.stages.items() if name != "watermark"})
+    runtime = open_onnx(read_bundle(own / NAME), artefact, own / TEXT, threads=1)
+    state = np.random.default_rng(0).standard_normal((1, 12, 16), np.float32)
+    wanted = np.concatenate(list(reference.decode(state, mark_seed=1)), axis=1)
+    bare = np.concatenate(list(reference.decode(state, mark_seed=None)), axis=1)
+    assert np.abs(wanted - bare).max() > 1e-2
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "torch" else find_spec(name, *a))
-    with pytest.raises(StembridgeError, match="watermarked, which needs torch"):
-        list(exact.decode(np.zeros((1, 3, 16), np.float32), mark_seed=1))
+    if with_graph:
+        marked = np.concatenate(list(runtime.decode(state, mark_seed=1)), axis=1)
+        assert np.abs(marked - wanted).max() <= 1e-4
+    else:
+        with pytest.raises(StembridgeError, match="watermarked, which needs torch"):
+            list(runtime.decode(state, mark_seed=1))
+    assert not np.array_equal(message(1, 2, 16), message(2, 2, 16))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 9}', '{"schema": 1, "stages": {"a": 3}}'])
@@ -355,7 +374,9 @@ def test_an_export_that_is_there_is_not_made_again_and_a_damaged_one_is(own: Pat
     damage(own / NAME / "onnx-fp32" / "clip.onnx")
     artefact, report = building.build(bundle, own / TEXT, "fp32")
     assert report is not None
-    assert {stage: artefact.path(stage).exists() for stage in artefact.stages} == {s.name: True for s in STAGES}
+    assert {stage: artefact.path(stage).exists() for stage in artefact.stages} == {
+        s.name: True for s in stages_of(Sizes.from_dict(bundle.facts["sizes"]))
+    }
     assert sorted(path.name for path in (own / NAME).glob("onnx-*")) == ["onnx-fp16", "onnx-fp32"]
 
 

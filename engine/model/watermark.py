@@ -172,4 +172,5 @@ def _joined(past: Tensor | None, now: Tensor) -> Tensor:
 
 
 def _new(x: Tensor, n: int) -> Tensor:
-    return x[..., max(x.shape[-1] - n, 0) :]
+    begin = torch.sym_max(x.shape[-1] - n, 0)  # type: ignore[no-untyped-call]  # an exporter's length is no int
+    return x[..., begin:]

@@ -17,6 +17,7 @@ from engine.bundle import Bundle
 from engine.errors import StembridgeError
 from engine.flow.multidiffusion import WindowVelocity
 from engine.flow.solve import Latents, State
+from engine.runtimes.watermarked import message
 from engine.windows import Window
 
 if TYPE_CHECKING:
@@ -176,9 +177,7 @@ class TorchFlow:
             rows = torch.cat([both[..., : self.n_channels], both[..., self.n_channels :]])
             pieces = decode_chunks(network.codec, rows)
             if mark_seed is not None and network.watermark is not None:
-                generator = torch.Generator().manual_seed(mark_seed)
-                n_bits = network.watermark.sizes.n_bits
-                bits = torch.randint(0, 2, (len(rows), n_bits), generator=generator).to(self._device)
-                pieces = mark_pieces(network.watermark, pieces, bits)
+                bits = message(mark_seed, len(rows), network.watermark.sizes.n_bits)
+                pieces = mark_pieces(network.watermark, pieces, torch.from_numpy(bits).to(self._device))
             for piece in pieces:
                 yield piece[:, 0].cpu().numpy()
