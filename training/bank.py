@@ -9,13 +9,16 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import soundfile
+import soxr
 
-from training.effects import treat
+from training.effects import level, treat
 from training.notes import Song, compose, play
 from training.recordings import Shots, crowd, read_shots, speak
 from training.soundfonts import RATE_HZ, SoundFont
@@ -28,6 +31,9 @@ _KITS: Final = (0, 8, 16, 24, 25, 32, 40, 48)
 _BASSES: Final = tuple(source.name for source in SOURCES if source.role == "bass")
 _OTHERS: Final = tuple(source.name for source in SOURCES if source.role not in ("drum", "bass"))
 _SILENT: Final = 1e-4
+_QUIET_RMS: Final = 0.01
+_FIRST_RECORDED: Final = 90000
+"""Number of the first song that is a recording: behind all that are rendered."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,18 @@ def render_song(number: int, studio: Studio, length_s: float = SONG_S) -> tuple[
     return labels, np.stack(stems)
 
 
+def recorded_guitars(folder: Path) -> Iterator[np.ndarray]:
+    """Pieces of real distorted guitars, `(1, sample)` int16: every `guitar.ogg` under a folder, silence left out."""
+    for path in sorted(folder.rglob("guitar.ogg")):
+        audio, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+        mono = soxr.resample(audio.mean(axis=1), rate_hz, RATE_HZ)
+        n = int(SONG_S * RATE_HZ)
+        for at in range(0, len(mono) - n, n):
+            piece = mono[at : at + n]
+            if np.sqrt((piece**2).mean()) > _QUIET_RMS:
+                yield np.clip(level(piece) * 32767 * 0.7, -32767, 32767).astype(np.int16)[None]
+
+
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser("training bank", description=__doc__)
     parser.add_argument("--material", type=Path, required=True, help="folder with the unpacked packages")
@@ -119,10 +137,13 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "--stride", type=int, default=1, help="render every n-th song: several processes share the work"
     )
+    parser.add_argument("--guitars", type=Path, help="folder of songs whose guitars were recorded apart (guitar.ogg)")
     parser.add_argument("--held-out", action="store_true")
     parser.add_argument("--smoke", action="store_true", help="two songs of four seconds")
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
+    for number, stem in enumerate(recorded_guitars(args.guitars) if args.guitars else (), _FIRST_RECORDED):
+        _write(args.out / f"{number}.json", ["distorted guitar"], stem)
     studio = open_studio(args.material, held_out=args.held_out)
     began, made_s = time.monotonic(), 0.0
     n_songs = 2 if args.smoke else args.songs
@@ -131,8 +152,13 @@ def main(argv: list[str]) -> None:
         if path.exists():
             continue
         labels, stems = render_song(number, studio, 4.0 if args.smoke else SONG_S)
-        np.save(path.with_suffix(".npy"), stems)
-        path.write_text(json.dumps({"sources": labels, "rate_hz": RATE_HZ}), encoding="utf-8")
+        _write(path, labels, stems)
         made_s += stems.size / RATE_HZ
         if number // args.stride % 10 == 0:
             print(f"song {number}: {made_s / 3600:.2f} h of stems in {time.monotonic() - began:.0f} s", flush=True)
+
+
+def _write(path: Path, labels: list[str], stems: np.ndarray) -> None:
+    """The stems first: whoever sees the labels can read them."""
+    np.save(path.with_suffix(".npy"), stems)
+    path.write_text(json.dumps({"sources": labels, "rate_hz": RATE_HZ}), encoding="utf-8")

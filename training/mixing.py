@@ -20,6 +20,7 @@ from engine.masks.features import features_of
 from engine.stft import hann
 from training.network import FRAMES_MULTIPLE
 from training.phrases import Concept, concepts
+from training.soundfonts import RATE_HZ
 from training.sources import DRUM_PARTS
 
 N_FFT: Final = 4096
@@ -27,7 +28,7 @@ HOP: Final = 2048
 N_BANDS: Final = 192
 EDGES: Final = band_edges(N_FFT // 2 + 1, N_BANDS)
 N_FRAMES: Final = 128
-N_QUERIES: Final = 7
+N_QUERIES: Final = 10
 _ACTIVE_DB: Final = -35.0
 _SCALE: Final = np.float32(1 / 32768 / 0.7)
 
@@ -71,14 +72,16 @@ class Bank:
 
     def refresh(self) -> None:
         """Look again."""
-        for path in sorted(self.folder.glob("*.json"))[len(self.songs) :]:
-            labels = tuple(json.loads(path.read_text(encoding="utf-8"))["sources"])
-            self.songs.append((path.with_suffix(".npy"), labels))
+        known = {path for path, _ in self.songs}
+        for path in sorted(self.folder.glob("*.json")):
+            if path.with_suffix(".npy") not in known:
+                labels = tuple(json.loads(path.read_text(encoding="utf-8"))["sources"])
+                self.songs.append((path.with_suffix(".npy"), labels))
 
     def draw(self, rng: np.random.Generator) -> tuple[tuple[str, ...], Real]:
         """Some stems of one song, or of several, at levels as mixes have: names and (stem, sample)."""
         path, labels = self.songs[int(rng.integers(len(self.songs)))]
-        across = rng.random() < 0.5
+        across = rng.random() < 0.5 or len(labels) == 1
         drums = [i for i, label in enumerate(labels) if label in DRUM_PARTS]
         others = [i for i, label in enumerate(labels) if label not in DRUM_PARTS]
         chosen = list(rng.permutation(others)[: int(rng.integers(1, 5))])
@@ -136,7 +139,19 @@ def mix(names: tuple[str, ...], stems: Real, rng: np.random.Generator) -> Mixtur
             turn = np.interp(np.arange(n_bins), np.linspace(0, n_bins, 40), rng.normal(0, 0.8, 40))
             gains[i] *= np.exp(1j * np.array([turn, -turn]))
     level = 10 ** (rng.uniform(-18, 6) / 20)
+    gains *= _mastered(n_bins, rng)
     return Mixture(names, (spectra[:, None] * gains[:, :, None] * level).astype(np.complex64))
+
+
+def _mastered(n_bins: int, rng: np.random.Generator) -> Real:
+    """What happens to a whole mixture: a tilt, and now and then the low-pass of a lossy codec; a gain for each bin."""
+    gains = np.ones(n_bins, np.float32)
+    if rng.random() < 0.5:
+        place = np.log2(np.arange(n_bins) + 8)
+        gains *= 10 ** (np.interp(place, np.linspace(3, 11, 5), rng.normal(0, 3, 5)) / 20)
+    if rng.random() < 0.2:
+        gains[int(rng.uniform(10_000, 18_000) / RATE_HZ * N_FFT) :] = 1e-3
+    return gains
 
 
 def example(mixture: Mixture, table: dict[str, range], rng: np.random.Generator) -> Example:

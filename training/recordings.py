@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ _LANGUAGES: Final = ("en-us", "en-gb", "en-gb-scotland", "de", "fr-fr", "es", "i
 HELD_OUT_LANGUAGES: Final = ("fi", "el", "tr")
 _VARIANTS: Final = ("", "+f1", "+f2", "+f3", "+f4", "+m1", "+m2", "+m3", "+m5", "+m7", "+croak")
 HELD_OUT_VARIANTS: Final = ("+f5", "+m4", "+m6")
+_RECORDED_VOICES: Final = ("slt", "rms", "awb", "kal16")
+"""Voices of Flite that were built from hours of one person's recordings; never in held-out songs."""
 _SYLLABLES: Final = "ba do ke li mu na po ra si to ve ya zo gri sta plen kor fal thi sha mor dun eth war ing ou ai"
 _PARTS: Final = {
     "kick": ("bd_", "kick", "808_kick", "bass drum", "bassdrum", "bd"),
@@ -97,19 +100,45 @@ def _read(path: Path, longest_s: float) -> Mono:
 
 
 def speak(length_s: float, rng: np.random.Generator, *, held_out: bool = False) -> Mono:
-    """Somebody speaks nonsense with pauses, by eSpeak NG. Raises `OSError` when it is not installed."""
+    """Somebody speaks nonsense with pauses, by eSpeak NG or, half of the training songs, by Flite's recorded voices.
+
+    Raises `OSError` when the one it takes is not installed.
+    """
+    if not held_out and rng.random() < 0.5:
+        return _placed(_flite(length_s, rng), length_s, rng)
     language = str(rng.choice(HELD_OUT_LANGUAGES if held_out else _LANGUAGES))
     variant = str(rng.choice(HELD_OUT_VARIANTS if held_out else _VARIANTS))
-    syllables = _SYLLABLES.split()
-    words = ["".join(rng.choice(syllables, int(rng.integers(1, 4)))) for _ in range(int(length_s * 2.2))]
-    for i in range(int(rng.integers(3, 7)), len(words), int(rng.integers(4, 9))):
-        words[i] += str(rng.choice([".", ",", "?"]))
     command = ["espeak-ng", "-v", language + variant, "-s", str(int(rng.integers(110, 200)))]
-    command += ["-p", str(int(rng.integers(20, 80))), "--stdout", " ".join(words)]
+    command += ["-p", str(int(rng.integers(20, 80))), "--stdout", _nonsense(int(length_s * 2.2), rng)]
     wave = subprocess.run(command, check=True, capture_output=True).stdout
     audio, rate_hz = soundfile.read(io.BytesIO(wave), dtype="float32")
-    audio = soxr.resample(audio, rate_hz, RATE_HZ)[: int(length_s * RATE_HZ)]
+    return _placed(soxr.resample(audio, rate_hz, RATE_HZ), length_s, rng)
+
+
+def _flite(length_s: float, rng: np.random.Generator) -> Mono:
+    """One of Flite's voices, faster or slower, its speaker smaller or larger."""
+    voice = str(rng.choice(_RECORDED_VOICES))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "said.wav"
+        command = ["flite", "-voice", voice, "--setf", f"duration_stretch={rng.uniform(0.75, 1.35):.2f}"]
+        command += ["-t", _nonsense(int(length_s * 2.2), rng), "-o", str(path)]
+        subprocess.run(command, check=True, capture_output=True)
+        audio, rate_hz = soundfile.read(path, dtype="float32")
+    return np.asarray(soxr.resample(audio, rate_hz * float(rng.uniform(0.85, 1.2)), RATE_HZ), np.float32)
+
+
+def _nonsense(n_words: int, rng: np.random.Generator) -> str:
+    syllables = _SYLLABLES.split()
+    words = ["".join(rng.choice(syllables, int(rng.integers(1, 4)))) for _ in range(n_words)]
+    for i in range(int(rng.integers(3, 7)), len(words), int(rng.integers(4, 9))):
+        words[i] += str(rng.choice([".", ",", "?"]))
+    return " ".join(words)
+
+
+def _placed(audio: Mono, length_s: float, rng: np.random.Generator) -> Mono:
+    """What was said, somewhere in the song."""
     out = np.zeros(int(length_s * RATE_HZ), np.float32)
+    audio = audio[: len(out)]
     start = int(rng.integers(0, len(out) - len(audio) + 1))
     out[start : start + len(audio)] = audio
     return out

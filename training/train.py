@@ -29,7 +29,7 @@ _PEAK_RATE: Final = 1.2e-3
 _HEAD_SHARE: Final = 0.4
 """The head's rate over the trunk's: its inputs are hundreds of values of unit variance, so it moves faster."""
 _WARM_STEPS: Final = 50
-_EMA: Final = 0.995
+_EMA: Final = 0.998
 _TEXT_NOISE: Final = 0.02
 """Standard deviation added to each of the 384 dimensions of a unit vector: paraphrases lie about so far apart."""
 _RARE: Final = 6.0
@@ -103,6 +103,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="a checkpoint whose averaged weights this training begins with")
     parser.add_argument("--smoke", action="store_true", help="three steps of one example")
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -121,6 +122,10 @@ def main(argv: list[str]) -> None:
     ]
     optimizer = torch.optim.AdamW(groups, lr=_PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     path = args.out / "checkpoint.pt"
+    if args.start and not path.exists():
+        weights = torch.load(args.start, map_location=device, weights_only=True)["ema"]
+        net.load_state_dict(weights)
+        ema.load_state_dict(weights)
     step, spent_s, curve = 0, 0.0, []
     if path.exists():
         state = torch.load(path, map_location=device, weights_only=True)
