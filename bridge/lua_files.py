@@ -21,5 +21,5 @@ def settings(mailbox: Path) -> str:
     """`config.lua`: the mailbox, the version, and the line that starts the engine."""
     arguments = launcher.command(None if mailbox == default_mailbox() else mailbox)
     start = launcher.background_line(arguments, mailbox / "clients" / "engine.log")
-    values = {"mailbox": str(mailbox), "version": metadata.version("stembridge"), "start": start}
+    values = {"mailbox": str(mailbox), "version": metadata.version("stembridge"), "start_line": start}
     return f"return {{ {', '.join(f'{key} = {quoted(value)}' for key, value in values.items())} }}\n"

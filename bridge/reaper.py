@@ -14,7 +14,7 @@ from engine.errors import StembridgeError
 
 FOLDER: Final = "Scripts/Stembridge"
 """Inside REAPER's resource folder."""
-SHARED: Final = ("json.lua", "mailbox.lua")
+SHARED: Final = ("json.lua", "mailbox.lua", "engine.lua")
 """Parts that are the same for every DAW that uses the mailbox; they lie with Ardour's."""
 PARTS: Final = "stembridge"
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ardour_stand_in import forget_engine_start
+
 from bridge import ardour, ardour_slots, install
 
 DEADLINE_S = 20.0
@@ -245,6 +247,7 @@ def open_ardour(home: Path, name: str = "Song", rate_hz: int = 48_000) -> Iterat
         keys = Path("/etc/ardour7/ardour.keys").read_text()
         (home / "test.keys").write_text(re.sub(r"Editor/goto-visual-state-(\d+)", r"LuaAction/script-\1", keys))
         install.install(ardour.HOST, host.config_dir, host.mailbox)
+        forget_engine_start(host.config_dir / ardour.HOST.own)
         new_session(host, name, rate_hz)
         try:
             host.start()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -17,8 +18,20 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from bridge import ardour_slots
+
 KNOWN = ("vocals", "lead vocals", "drums")
 NAMELESS = ("Audio 7", "Track 1", "Track 2")
+
+
+def forget_engine_start(parts_dir: Path, start_line: str | None = None) -> None:
+    """Makes installed scripts know no way to start an engine, or another: no test starts a real one by accident."""
+    config = parts_dir / "config.lua"
+    text, n = re.subn(r', start_line = "(?:[^"\\]|\\.)*"', "", config.read_text(encoding="utf-8"))
+    assert n == 1
+    if start_line is not None:
+        text = text.replace(" }", f", start_line = {ardour_slots.quoted(start_line)} }}")
+    config.write_text(text, encoding="utf-8")
 
 
 def mixture_of(fields: dict[str, Any]) -> tuple[np.ndarray, int]:

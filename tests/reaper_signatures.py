@@ -73,6 +73,7 @@ SIGNATURES = {
     "GetProjectPathEx": "proj str?",
     "RecursiveCreateDirectory": "str int",
     "GetPlayState": "",
+    "ExecProcess": "str int",
     "GetSet_LoopTimeRange2": "proj bool bool num num bool",
     "EnumProjectMarkers3": "proj int",
     "CountTracks": "proj",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from ardour_stand_in import StandIn, serving
+from ardour_stand_in import StandIn, forget_engine_start, serving
 from reaper_host import Host
 from reaper_project import Item, Source, Take, Track
 from scenarios import Scenario, rows_for
@@ -29,6 +29,7 @@ def install(folder: Path) -> tuple[Path, Path]:
     resource_dir.mkdir()
     (resource_dir / "reaper.ini").write_text("")
     scheme.install(reaper.HOST, resource_dir, mailbox)
+    forget_engine_start(resource_dir / reaper.HOST.own)
     return resource_dir / reaper.FOLDER, mailbox
 
 

@@ -31,7 +31,7 @@ end
 -- Writes one entry into the ledger and one request into the mailbox for each order {piece, op, prompt, gesture}.
 -- Returns the problems as lines of text.
 function sb.send(orders)
-	local problems = {}
+	local problems, held = {}, sb.engine() ~= "running"
 	for _, order in ipairs(orders) do
 		local request = request_of(order.piece, order.op)
 		request.rid = sb.new_id()
@@ -39,12 +39,12 @@ function sb.send(orders)
 		if order.prompt then request.prompt, request.track = order.prompt, nil end
 		local entry = {
 			rid = request.rid, gesture = order.gesture, op = order.op, piece = order.piece,
-			position = request.position, length = request["end"] - request.start, rate = request.rate,
+			position = request.position, length = request["end"] - request.start, rate = request.rate, held = held or nil,
 		}
 		-- The ledger first: a result nobody waits for would be lost, a wait without a request is cancelled in a click.
 		local ok, why = sb.open_entry(entry)
 		if ok then
-			ok, why = sb.post(request)
+			ok, why = sb.post(request, held)
 			if not ok then sb.close_entry(request.rid) end
 		end
 		if not ok then
@@ -66,7 +66,7 @@ end
 
 -- The selected pieces, or nil after the person was told why there are none.
 local function pieces_to_work_on()
-	local engine, version = sb.engine()
+	local engine, version = sb.engine_or_start()
 	if engine == "stopped" then return sb.tell({ sb.engine_stopped() .. " Nothing was sent." }) end
 	if engine == "other" then return sb.tell({ sb.engine_other(version) }) end
 	local pieces, problems, kind = sb.selected_pieces()
@@ -150,6 +150,6 @@ function sb.gestures.progress()
 		lines[#lines + 1] = string.format("“%s”: %s", entry.piece.track, text)
 	end
 	if #lines == 0 then lines[1] = sb.NOTHING_OPEN end
-	if not running then table.insert(lines, 1, sb.engine_stopped()) end
+	if not running then table.insert(lines, 1, sb.engine_is_starting() and sb.ENGINE_STARTS or sb.engine_stopped()) end
 	sb.tell(lines, "info")
 end

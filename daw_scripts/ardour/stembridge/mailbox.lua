@@ -2,8 +2,6 @@
 -- what is on its way, so that a result is still brought in when Ardour was restarted in between.
 local sb = ...
 
-local STALE_S = 10 -- an engine writes its sign of life every 2 s
-
 local n_made = 0
 
 function sb.read_file(path)
@@ -43,25 +41,23 @@ function sb.new_id()
 	return string.format("ardour-%x-%x-%d", os.time(), ARDOUR.LuaAPI.monotonic_time(), n_made)
 end
 
--- "running", "stopped" or "other" (an engine of another API, with its version as the second value).
-function sb.engine()
-	local sign = sb.decode(sb.read_file(sb.mailbox .. "/engine.json") or "")
-	if type(sign) ~= "table" or type(sign.time_s) ~= "number" or os.time() - sign.time_s > STALE_S then
-		return "stopped"
-	end
-	if sign.api ~= sb.api then return "other", tostring(sign.version) end
-	return "running"
-end
+local function request_path(rid, held) return sb.mailbox .. (held and "/clients/" or "/requests/") .. rid .. ".json" end
 
--- Hands one request to the engine; returns its id, or nil and why.
-function sb.post(request)
-	local place = sb.mailbox .. "/requests/" .. request.rid
-	local ok, why = write_file(place .. ".tmp", place .. ".json", sb.encode(request))
+-- Hands one request to the engine; returns its id, or nil and why. One that is held lies beside until an engine runs.
+function sb.post(request, held)
+	local path = request_path(request.rid, held)
+	local ok, why = write_file(path:gsub("json$", "tmp"), path, sb.encode(request))
 	return ok and request.rid, why
 end
 
+-- True when there was a held request of that id, and it is the engine's now.
+function sb.hand_over_held(rid) return os.rename(request_path(rid, true), request_path(rid)) ~= nil end
+
 -- Takes back a request that no engine has read yet; true if it was still there.
-function sb.withdraw(rid) return os.remove(sb.mailbox .. "/requests/" .. rid .. ".json") ~= nil end
+function sb.withdraw(rid)
+	local was_held = os.remove(request_path(rid, true)) ~= nil
+	return os.remove(request_path(rid)) ~= nil or was_held
+end
 
 -- What the engine last said of a request: a table, or nil.
 function sb.status(rid)

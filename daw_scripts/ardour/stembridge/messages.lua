@@ -55,6 +55,8 @@ end
 
 sb.NOTHING_OPEN = "No request of this session is under way."
 
+sb.ENGINE_STARTS = "The Stembridge engine is being started."
+
 function sb.engine_stopped()
 	return "The Stembridge engine is not running. Open a terminal and type:  stembridge serve"
 end

@@ -5,9 +5,9 @@ sb.results = {}
 
 local FINAL = { done = true, failed = true, cancelled = true, refused = true }
 local READS_PER_TICK = 50
-local TICKS_PER_ENGINE_CHECK = 20
+local TICKS_PER_ENGINE_CHECK = 5
 
-local busy, n_ticks, told_stopped = false, 0, false
+local busy, n_ticks = false, 0
 local ledger, ledger_size, next_read = {}, nil, 1
 local answers = {} -- rid → final status
 
@@ -161,18 +161,6 @@ local function read_answers()
 	end
 end
 
-local function notice_stopped_engine(n_open)
-	if n_ticks % TICKS_PER_ENGINE_CHECK ~= 0 then return end
-	local stopped = sb.engine() == "stopped"
-	if stopped and not told_stopped then
-		told_stopped = true
-		sb.tell({ string.format("The Stembridge engine has stopped; %d of this session's requests wait for it. "
-			.. "They go on when it runs again:  stembridge serve\nTo give them up, use “Stembridge: Cancel”.", n_open) })
-	elseif not stopped then
-		told_stopped = false
-	end
-end
-
 local function look()
 	n_ticks = n_ticks + 1
 	local size = sb.ledger_size()
@@ -201,7 +189,7 @@ local function look()
 		-- One at a time: the ledger is read anew before the next. A running take is not disturbed.
 		if gesture.ready and not Session:actively_recording() then return finish(gesture.entries) end
 	end
-	if n_open > 0 then notice_stopped_engine(n_open) end
+	if n_open > 0 and n_ticks % TICKS_PER_ENGINE_CHECK == 0 then sb.look_after_engine(ledger, n_open) end
 end
 
 -- Importing and dialogs serve Ardour's window, so this is called again while it still runs.

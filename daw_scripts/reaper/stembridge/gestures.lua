@@ -13,7 +13,7 @@ end
 
 -- The selected pieces, or nil after the person was told why there are none.
 local function pieces_to_work_on(what)
-	local engine, version = sb.engine()
+	local engine, version = sb.engine_or_start()
 	if engine == "stopped" then return sb.tell({ sb.engine_stopped() .. " Nothing was sent." }) end
 	if engine == "other" then return sb.tell({ sb.engine_other(version) }) end
 	local pieces, problems, kind = sb.selected_pieces(what)

@@ -52,6 +52,8 @@ function sb.ask(question, names, prefill)
 	return some and answers or nil
 end
 
+sb.ENGINE_STARTS = "The Stembridge engine is being started."
+
 function sb.engine_stopped()
 	return "The Stembridge engine is not running. Open a terminal and type:  stembridge serve"
 end

@@ -28,7 +28,9 @@ local function read_rows(entries)
 		local text, fraction = text_of(entry)
 		rows[i] = { text = string.format("“%s”: %s", entry.piece.track, text), fraction = fraction }
 	end
-	if sb.engine() == "stopped" then table.insert(rows, 1, { text = "The Stembridge engine is not running: stembridge serve" }) end
+	if sb.engine() ~= "stopped" then return end
+	local text = sb.engine_is_starting() and sb.ENGINE_STARTS or "The Stembridge engine is not running: stembridge serve"
+	table.insert(rows, 1, { text = text })
 end
 
 -- Opens the window; false, and a message instead, when nothing is under way.

@@ -56,6 +56,12 @@ function sb.log(text)
 	file:close()
 end
 
+-- A line for the system's shell, in the background: on Windows, os.execute would open a terminal over REAPER.
+function sb.run_apart(line)
+	if package.config:sub(1, 1) == "/" then return os.execute(line) end
+	return reaper.ExecProcess("cmd.exe /C " .. line, -2) ~= nil -- -2: minimised, and not waited for
+end
+
 -- Starts the script that brings results in, unless it runs.
 function sb.start_results()
 	local beat = tonumber(reaper.GetExtState("stembridge", "beat"))

@@ -93,7 +93,7 @@ end
 -- Writes each order into the ledger and, when its file is there already, the request into the mailbox. Returns the
 -- problems as lines of text.
 function sb.send(orders)
-	local problems = {}
+	local problems, held = {}, sb.engine() ~= "running" or nil
 	if #orders > 0 then sb.project_id(true) end
 	for _, order in ipairs(orders) do
 		local entry, why = sb.entry_of(order)
@@ -102,9 +102,10 @@ function sb.send(orders)
 		else
 			-- The ledger first: a result nobody waits for would be lost, a wait without a request is cancelled in a click.
 			local ok
+			entry.held = held
 			ok, why = sb.open_entry(entry)
 			if ok and not entry.capture then
-				ok, why = sb.post(entry.request)
+				ok, why = sb.post(entry.request, held)
 				if not ok then sb.close_entry(entry.rid) end
 			end
 			if not ok then
@@ -130,6 +131,7 @@ function sb.send_again(orders)
 	for _, order in ipairs(orders) do
 		local old, rid = order.again, sb.new_id()
 		local entry = copied(old, { rid = rid, gesture = order.gesture })
+		entry.held = nil -- an engine has just answered
 		entry.request = copied(old.request, {
 			rid = rid, prompt = order.prompt, name = sb.file_name(old.piece.track) .. " " .. rid:gsub("^reaper%-", ""),
 		})

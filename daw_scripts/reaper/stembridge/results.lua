@@ -6,9 +6,9 @@ sb.results = {}
 local FINAL = { done = true, failed = true, cancelled = true, refused = true }
 local BUDGET_S = 0.0004 -- for reading and copying, of the millisecond a tick may take
 local READS_PER_TICK = 3
-local BEAT_S, CHECK_S = 0.5, 2
+local BEAT_S, CHECK_S = 0.5, 0.5
 
-local beat_s, check_s, told_stopped = -math.huge, -math.huge, false
+local beat_s, check_s = -math.huge, -math.huge
 local project, ledger, ledger_size, next_read = nil, {}, nil, 1
 local posted = {}              -- by rid
 local capturing                -- {entry, work}
@@ -39,7 +39,7 @@ local function next_capture()
 	for _, entry in ipairs(ledger) do
 		if entry.capture and not sb.answers[entry.rid] and not posted[entry.rid] then
 			if sb.exists(entry.capture.path) then
-				local ok, why = sb.post(entry.request)
+				local ok, why = sb.post(entry.request, entry.held)
 				posted[entry.rid] = true
 				if not ok then sb.answers[entry.rid] = { state = "failed", text = "A request could not be written: " .. why } end
 			else
@@ -89,19 +89,6 @@ local function look_for_ready()
 	return nil, n_open
 end
 
-local function notice_stopped_engine(n_open, now_s)
-	if now_s - check_s < CHECK_S then return end
-	check_s = now_s
-	local stopped = sb.engine() == "stopped"
-	if stopped and not told_stopped then
-		told_stopped = true
-		sb.tell({ string.format("The Stembridge engine has stopped; %d of this session's requests wait for it. "
-			.. "They go on when it runs again:  stembridge serve\nTo give them up, use “Stembridge: Cancel”.", n_open) })
-	elseif not stopped then
-		told_stopped = false
-	end
-end
-
 -- The ledger of the project in front; what was begun for another is begun again when that one comes back.
 local function read_ledger()
 	local id = sb.project_id(false)
@@ -140,7 +127,10 @@ function sb.results.tick()
 		if ready then
 			sb.begin_arriving(ready)
 		elseif n_open > 0 then
-			notice_stopped_engine(n_open, now_s)
+			if now_s - check_s > CHECK_S then
+				check_s = now_s
+				sb.look_after_engine(ledger, n_open)
+			end
 		elseif #ledger == 0 and not sb.build_peaks() and next(waiting) == nil then
 			return false
 		end
