@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bridge.batch import BatchPlan, PlannedJob
+from bridge.plugins.rendering import separate
 from bridge.sessions.archive import extract_member
 from engine import models
 from engine.errors import Cancelled, StembridgeError
@@ -26,7 +27,7 @@ from engine.jobs.job import BATCH_PRIORITY, Job, JobEvent, JobState
 from engine.jobs.journal import Journal
 from engine.jobs.queue import JobQueue
 from engine.request import Progress, Separation, SeparationRequest
-from engine.separate import separate, shares_region, solve_ahead
+from engine.separate import shares_region, solve_ahead
 from engine.stems import STEMS, file_errors
 
 STATE: Final = ".stembridge"

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from bridge.fields import FIELDS, MAX_RATE_HZ, MIN_RATE_HZ, Field, check_key
 from bridge.paths import PathPolicy, readable, writable
+from bridge.plugins.places import require_host
 from bridge.presets import Preset, find_preset, load_presets
 from bridge.prompts import prompt_from_track
 from bridge.protocol import PREVIEW_MAX_S
@@ -63,10 +64,20 @@ def to_request(
     if values["name"] is None and preset is not None:
         track = _text(given, "track") or ""
         values["name"] = preset.file_name(source=values["source"][0], prompt=values["prompt"], track=track)
+    if preset is not None:
+        values |= _chains(preset)
     request = SeparationRequest(**{key: value for key, value in values.items() if value is not None})
     if preview:
         _require_short(request)
     return request
+
+
+def _chains(preset: Preset) -> dict[str, str]:
+    """The preset's plugins; where nothing can host them, this is the moment to say so."""
+    chains = preset.chains()
+    if any(chains.values()):
+        require_host()
+    return chains
 
 
 def _present(fields: Mapping[str, Any]) -> dict[str, Any]:

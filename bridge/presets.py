@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_type_hints
 
 from bridge.paths import is_device_name
+from bridge.plugins.chain import Chain, Place, read_tables, to_text, wrong_tables
 from bridge.toml_file import Source, read_toml
 from bridge.vocabulary import load_vocabulary, user_file
 from engine.errors import StembridgeError
@@ -32,6 +33,7 @@ _PLACES: Final = ("source", "prompt", "track")
 _PLACE: Final = re.compile(r"\{([^{}]*)\}")
 _LIMITED: Final = ("prompt", "keep", "quality", "nfe", "model", "context_s", "output")
 """Fields that mean what they mean in a `SeparationRequest`, which knows their limits."""
+_CHAINS: Final[tuple[Place, ...]] = ("pre", "post")
 _UNSAFE: Final = re.compile(r'[/\\:*?"<>|]')
 
 logger = logging.getLogger(__name__)
@@ -62,6 +64,11 @@ class Preset:
     """The stems' file name, with {source}, {prompt} and {track} in their places."""
     colour: str | None = None
     """The new track's colour, `#rrggbb`."""
+    pre: Chain = ()
+    """Plugins that the mixture runs through before the model hears it; the stems are still taken from the mixture
+    itself, and null."""
+    post: Chain = ()
+    """Plugins that the stems run through before they are delivered; such stems do not null."""
 
     def __post_init__(self) -> None:
         if not self.title.strip() or not self.title.isprintable():
@@ -86,6 +93,10 @@ class Preset:
         if self.context_s is not None:
             told["context"] = self.context_s if rate_hz is None else round(self.context_s * rate_hz)
         return {key: value for key, value in told.items() if value is not None}
+
+    def chains(self) -> dict[str, str]:
+        """Its plugins as a request carries them; no submit can name plugins itself."""
+        return {"pre": to_text(self.pre), "post": to_text(self.post)}
 
     def file_name(self, *, source: Path, prompt: str, track: str = "") -> str | None:
         """The stems' file name before `.target.wav`, or None when the preset leaves it to the engine."""
@@ -167,7 +178,7 @@ def _read(name: str, path: Source) -> Preset:
     data = read_toml(path)
     for problem in _wrong_keys(path, data):
         raise problem
-    return Preset(name=name, **data)
+    return Preset(name=name, **_with_chains(path, data))
 
 
 def _problems(path: Source) -> list[StembridgeError]:
@@ -194,6 +205,11 @@ def _wrong_keys(path: Source, data: dict[str, Any]) -> Iterator[StembridgeError]
             sound = False
             yield _wrong(f"{path}: {key}", "is no key of a preset", hint)
             continue
+        if key in _CHAINS:
+            for problem in wrong_tables(key, value):
+                sound = False
+                yield StembridgeError(problem.code, f"{path}: {problem.text}", problem.remedy)
+            continue
         try:
             types[key].validate_python(value, strict=True)
         except ValidationError as e:
@@ -205,9 +221,15 @@ def _wrong_keys(path: Source, data: dict[str, Any]) -> Iterator[StembridgeError]
             yield _wrong(f"{path}: {key}", "is missing", remedy)
     if sound:
         try:
-            Preset(name=path.name, **data)
+            Preset(name=path.name, **_with_chains(path, data))
         except StembridgeError as e:
             yield StembridgeError(e.code, f"{path}: {e.text}", e.remedy)
+
+
+def _with_chains(path: Source, data: dict[str, Any]) -> dict[str, Any]:
+    """Its plugins read; the files they name are looked for beside the preset."""
+    folder = Path(str(path)).parent
+    return data | {key: read_tables(key, data[key], folder) for key in _CHAINS if key in data}
 
 
 @cache

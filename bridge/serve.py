@@ -17,6 +17,7 @@ from bridge.handlers import Backend, Facts
 from bridge.intake import to_request
 from bridge.mailbox import Mailbox, default_folder
 from bridge.paths import PathPolicy, default_policy
+from bridge.plugins.rendering import separate
 from bridge.presets import load_presets
 from bridge.protocol import DEFAULT_PORT, MAX_PACKET_BYTES, PREVIEW_MAX_S
 from bridge.server import OscServer
@@ -38,7 +39,7 @@ from engine.request import (
     Separation,
     SeparationRequest,
 )
-from engine.separate import separate, shares_region, solve_ahead, stembridge_version
+from engine.separate import shares_region, solve_ahead, stembridge_version
 
 JOURNAL_NAME: Final = "jobs.sqlite3"
 SESSIONS_NAME: Final = "sessions"

@@ -115,6 +115,7 @@ def separation_of(manifest: Path, seconds: float) -> Separation:
         seconds=round(seconds, 3),
         cached=True,
         note=said["note"],
+        treated=tuple(said.get("plugins", {}).get("treated", ())),
     )
 
 

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from engine import models
 from engine.audio import Region, Samples, Source, SourceInfo, resolve, sample_at
 from engine.blocks import in_step
 from engine.cache import ResultCache, result_key
+from engine.effects import Effects, OpenEffects, heard_digest, require_effects
 from engine.errors import Cancelled, StembridgeError
 from engine.manifest import db, manifest_of, parameters, separation_of
 from engine.manifest import stembridge_version as stembridge_version
@@ -29,6 +31,7 @@ from engine.stereo import project
 
 Report = Callable[[float, str], None]
 """Called with the fraction done and the stage; raises `Cancelled`."""
+Hear = Callable[[Iterator[Samples]], Iterator[Samples]]
 OnProgress = Callable[[Progress], None]
 IsCancelled = Callable[[], bool]
 
@@ -40,13 +43,16 @@ def separate(
     on_progress: OnProgress = lambda progress: None,
     cancelled: IsCancelled = lambda: False,
     cache: ResultCache | None = None,
+    effects: Effects | None = None,
 ) -> Separation:
     """Separate a region and write its stems and manifest into `request.out_dir`.
 
     `cancelled` is asked at least once a window; when it says yes, `Cancelled` is raised and no file is left. The
-    source is only read. Raises `StembridgeError` with the codes of `engine.errors`.
+    source is only read. `effects` hosts what the request's `pre` and `post` ask for. Raises `StembridgeError` with the
+    codes of `engine.errors`.
     """
     began = time.monotonic()
+    require_effects(request, effects)
     model = shelf.open(models.choose(request))
 
     def report(fraction: float, stage: str) -> None:
@@ -59,25 +65,29 @@ def separate(
         info = heard.info
         region = resolve(request, info)
         report(0, "reading")
-        digest = _digest(original.blocks(region.read_start, region.read_end))
+        digest = heard_digest(_digest(original.blocks(region.read_start, region.read_end)), effects)
         plan = model.plan(_ask(request, region, info, digest))
         key = result_key(digest, parameters(request, region, info, model, plan))
         name = request.name or stem_name(request.source[0], request.prompt)
         place = _place(request, region, info)
         identity = {"result_key": key, "keep": request.keep, "place_sample": place}
+        identity["delivered_as"] = effects.delivered_as or None if effects else None
         delivered = find_delivered(request.out_dir, name, identity)
         if delivered is not None:
             on_progress(Progress(1, "done", 0.0))
             return separation_of(delivered, time.monotonic() - began)
-        with StemFiles(
-            request.out_dir,
-            name,
-            request.keep,
-            info,
-            time_reference=place,
-            description=f"{request.source[0].name}: {request.prompt}",
-            generated=request.output == "generative",
-        ) as files:
+        with (
+            _opened(effects, info) as through,
+            StemFiles(
+                request.out_dir,
+                name,
+                request.keep,
+                info,
+                time_reference=place,
+                description=f"{request.source[0].name}: {request.prompt}",
+                generated=request.output == "generative",
+            ) as files,
+        ):
             earlier = _find(cache, key)
             if earlier is not None:
                 with earlier:
@@ -87,8 +97,14 @@ def separate(
                         report(0.5, "copying")
             else:
                 work = _generated if request.output == "generative" else _faithful
-                for mixture, *made in _returned(work(heard, original, region, model, plan, report), region):
+                hear = through.hear if through else None
+                for mixture, *made in _returned(work(heard, original, region, model, plan, report, hear), region):
                     files.write(mixture, *made)
+            usual = "window_s" not in model.facts(plan)  # what little memory led to is not what it always gives
+            untreated = files.finish()
+            if cache and earlier is None and usual and "target" in untreated and request.output == "faithful":
+                cache.store(key, untreated["target"])
+            treated = _treat(files, through, region.samples, report) if through else ()
             report(0.99, "writing")
             separation = Separation(
                 target=None,
@@ -105,12 +121,12 @@ def separate(
                 seconds=round(time.monotonic() - began, 3),
                 cached=earlier is not None,
                 note=plan.note,
+                treated=treated,
             )
             manifest = manifest_of(request, region, info, model, plan, files, separation) | identity
+            if through:
+                manifest["plugins"] = {"treated": list(treated), **through.facts()}
             paths, manifest_path = files.publish(manifest)
-    usual = "window_s" not in model.facts(plan)  # what little memory led to is not what the same request always gives
-    if cache and earlier is None and usual and "target" in paths and request.output == "faithful":
-        cache.store(key, paths["target"])
     on_progress(Progress(1, "done", 0.0))
     return replace(separation, target=paths.get("target"), residual=paths.get("residual"), manifest=manifest_path)
 
@@ -163,12 +179,49 @@ def solve_ahead(
         model.solve_ahead(_at_rate(source, region, rate), n_samples, plans, step)
 
 
+def hear_ahead(request: SeparationRequest, shelf: models.Shelf, cancelled: IsCancelled = lambda: False) -> None:
+    """Do what any prompt on the request's region will need, so that `separate` finds it done: a flow model encodes the
+    mixture. Raises `StembridgeError` as `separate` does, and `Cancelled`."""
+    model = shelf.open(models.choose(request))
+
+    def step(fraction: float) -> None:
+        if cancelled():
+            raise Cancelled
+
+    with Source(request.source) as source:
+        info, region, rate = source.info, resolve(request, source.info), model.card.grid.sample_rate
+        step(0.0)
+        key = _ask(request, region, info, _digest(source.blocks(region.read_start, region.read_end))).mixture_key
+        n_samples = resampled_length(region.read_end - region.read_start, info.sample_rate, rate)
+        model.hear_ahead(_at_rate(source, region, rate), n_samples, key, step)
+
+
 def shares_region(a: SeparationRequest, b: SeparationRequest) -> bool:
-    """Whether two requests hear the same samples."""
-    return all(
+    """Whether two requests hear the same samples, and those of the source itself."""
+    return not (a.pre or b.pre) and all(
         getattr(a, field) == getattr(b, field)
         for field in ("source", "start_s", "end_s", "item_start_s", "item_end_s", "context_s")
     )
+
+
+def _treat(files: StemFiles, through: OpenEffects, n_samples: int, report: Report) -> tuple[str, ...]:
+    """Run the stems through what delivers them; answers which were changed."""
+    treated = tuple(stem for stem in files.finish() if through.treats(stem))
+    for n, stem in enumerate(treated):
+
+        def deliver(blocks: Iterator[Samples], n: int = n, stem: str = stem) -> Iterator[Samples]:
+            done = 0
+            for block in through.deliver(stem, blocks):
+                yield block
+                done += block.shape[1]
+                report(0.98 + 0.01 * (n + min(1.0, done / n_samples)) / len(treated), "plugins")
+
+        files.replace(stem, deliver)
+    return treated
+
+
+def _opened(effects: Effects | None, info: SourceInfo) -> AbstractContextManager[OpenEffects | None]:
+    return effects.open(info.sample_rate, info.channels) if effects else nullcontext()
 
 
 def _place(request: SeparationRequest, region: Region, info: SourceInfo) -> int:
@@ -189,41 +242,50 @@ def _ask(request: SeparationRequest, region: Region, info: SourceInfo, digest: s
 
 
 def _faithful(
-    heard: Source, original: Source, region: Region, model: Model, plan: Plan, report: Report
+    heard: Source, original: Source, region: Region, model: Model, plan: Plan, report: Report, hear: Hear | None
 ) -> Iterator[tuple[Samples, ...]]:
     """`(mixture, target)` blocks of the region and its context: the model's masks on the original channels."""
     info, grid = heard.info, model.card.grid
     n_samples = region.read_end - region.read_start
     masks = model.estimate(
-        _at_rate(heard, region, grid.sample_rate),
+        _at_rate(heard, region, grid.sample_rate, hear),
         info.channels,
         resampled_length(n_samples, info.sample_rate, grid.sample_rate),
         plan,
         lambda fraction: report(0.98 * fraction, "separating"),
+        wanted=_wanted(region, info.sample_rate, grid.sample_rate),
     )
     blocks = original.blocks(region.read_start, region.read_end)
     return project(masks, blocks, grid, info.sample_rate, info.channels, n_samples)
 
 
+def _wanted(region: Region, sample_rate: int, model_rate: int) -> tuple[int, int]:
+    """The region without its context, in the samples that the model hears."""
+    first, end = region.start - region.read_start, region.end - region.read_start
+    return first * model_rate // sample_rate, -(-end * model_rate // sample_rate)
+
+
 def _generated(
-    heard: Source, original: Source, region: Region, model: Model, plan: Plan, report: Report
+    heard: Source, original: Source, region: Region, model: Model, plan: Plan, report: Report, hear: Hear | None
 ) -> Iterator[tuple[Samples, ...]]:
     """`(mixture, target, generated residual)` blocks of the region and its context: the model's own mono waveforms,
     the same in every channel."""
     info, rate = heard.info, model.card.grid.sample_rate
     n_samples = resampled_length(region.read_end - region.read_start, info.sample_rate, rate)
     waves = model.generate(
-        _at_rate(heard, region, rate), n_samples, plan, lambda fraction: report(0.98 * fraction, "separating")
+        _at_rate(heard, region, rate, hear), n_samples, plan, lambda fraction: report(0.98 * fraction, "separating")
     )
     back = resample(waves, rate, info.sample_rate, 2, n_samples)
     for mixture, pair in in_step(original.blocks(region.read_start, region.read_end), back):
         yield mixture, *(np.repeat(side, info.channels, axis=0) for side in (pair[:1], pair[1:]))
 
 
-def _at_rate(heard: Source, region: Region, rate: int) -> Iterator[Samples]:
+def _at_rate(heard: Source, region: Region, rate: int, hear: Hear | None = None) -> Iterator[Samples]:
     """The region and its context as the model hears them."""
     info, n_samples = heard.info, region.read_end - region.read_start
     blocks = heard.blocks(region.read_start, region.read_end)
+    if hear is not None:
+        blocks = hear(blocks)
     return resample(blocks, info.sample_rate, rate, info.channels, n_samples)
 
 

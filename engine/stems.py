@@ -12,14 +12,14 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
 
-from engine.audio import Samples, SourceInfo
+from engine.audio import Samples, Source, SourceInfo
 from engine.errors import StembridgeError
 from engine.request import MAX_NAME_BYTES, RESERVED_NAME, Keep
 from engine.wav import WavWriter
@@ -50,9 +50,10 @@ class StemFiles:
         generated: bool = False,
     ) -> None:
         self._folder, self._name = folder, name
+        self._info, self._place, self._description = info, time_reference, description
         self._parts: dict[str, Path] = {}
         self._writers: dict[str, WavWriter] = {}
-        self._locks: list[int] = []
+        self._locks: dict[Path, int] = {}
         self.null_peak = 0.0
         self.target_peak = 0.0
         self.mixture_peak = 0.0
@@ -62,16 +63,7 @@ class StemFiles:
             try:
                 with _folder_lock(folder):
                     for stem in (keep,) if keep != "both" else STEMS if generated else STEMS[:2]:
-                        part = folder / f"{name}.{stem}.wav.{secrets.token_hex(4)}{PART}"
-                        self._parts[stem] = part
-                        self._writers[stem] = WavWriter(
-                            part,
-                            info.sample_rate,
-                            info.channels,
-                            time_reference=time_reference,
-                            description=description,
-                        )
-                        self._locks.append(_lock(part))
+                        self._begin(stem)
             except BaseException:
                 self._discard()
                 raise
@@ -98,33 +90,66 @@ class StemFiles:
                 assert block is not None
                 writer.write(block)
 
+    def _begin(self, stem: str) -> None:
+        part = self._folder / f"{self._name}.{stem}.wav.{secrets.token_hex(4)}{PART}"
+        self._parts[stem] = part
+        self._writers[stem] = WavWriter(
+            part,
+            self._info.sample_rate,
+            self._info.channels,
+            time_reference=self._place,
+            description=self._description,
+        )
+        self._locks[part] = _lock(part)
+
+    def finish(self) -> dict[str, Path]:
+        """The stems are whole; returns where they lie until they are published. Nothing is written after it."""
+        with file_errors(self._folder):
+            for stem in [*self._writers]:
+                self._writers[stem].finish()
+                del self._writers[stem]
+        return dict(self._parts)
+
+    def replace(self, stem: str, change: Callable[[Iterator[Samples]], Iterator[Samples]]) -> None:
+        """Put what `change` makes of a finished stem's `(channel, sample)` blocks in its place."""
+        old = self._parts[stem]
+        with Source((old,)) as source, file_errors(self._folder):
+            try:
+                with _folder_lock(self._folder):
+                    self._begin(stem)
+                for block in change(source.blocks(0, source.info.samples)):
+                    self._writers[stem].write(block)
+                self.finish()
+            finally:  # Windows removes no file that is open
+                source.close()
+                os.close(self._locks.pop(old))
+                old.unlink(missing_ok=True)
+
     def publish(self, manifest: dict[str, Any]) -> tuple[dict[str, Path], Path]:
         """Give the stems their names and write the manifest last; returns the stems' paths and the manifest's.
 
         Nothing is overwritten: where the name is taken ` 2`, ` 3` … is appended.
         """
-        with file_errors(self._folder):
-            for writer in self._writers.values():
-                writer.finish()
-            with _folder_lock(self._folder):
-                name = free_name(self._folder, self._name)
-                paths = {stem: self._folder / f"{name}.{stem}.wav" for stem in self._parts}
-                manifest_part = self._folder / f"{name}.json.{secrets.token_hex(4)}{PART}"
-                described = {stem: path.name for stem, path in paths.items()}
-                sizes = {stem: part.stat().st_size for stem, part in self._parts.items()}
-                self._parts["manifest"] = manifest_part
-                _write_manifest(manifest_part, manifest | described | {"bytes": sizes})
-                self._unlock()
-                for stem, path in paths.items():
-                    os.replace(self._parts.pop(stem), path)
-                manifest_path = self._folder / f"{name}.json"
-                os.replace(self._parts.pop("manifest"), manifest_path)
-                _sync_folder(self._folder)
+        self.finish()
+        with file_errors(self._folder), _folder_lock(self._folder):
+            name = free_name(self._folder, self._name)
+            paths = {stem: self._folder / f"{name}.{stem}.wav" for stem in self._parts}
+            manifest_part = self._folder / f"{name}.json.{secrets.token_hex(4)}{PART}"
+            described = {stem: path.name for stem, path in paths.items()}
+            sizes = {stem: part.stat().st_size for stem, part in self._parts.items()}
+            self._parts["manifest"] = manifest_part
+            _write_manifest(manifest_part, manifest | described | {"bytes": sizes})
+            self._unlock()
+            for stem, path in paths.items():
+                os.replace(self._parts.pop(stem), path)
+            manifest_path = self._folder / f"{name}.json"
+            os.replace(self._parts.pop("manifest"), manifest_path)
+            _sync_folder(self._folder)
         return paths, manifest_path
 
     def _unlock(self) -> None:
         while self._locks:
-            os.close(self._locks.pop())
+            os.close(self._locks.popitem()[1])
 
     def _discard(self) -> None:
         self._unlock()

@@ -35,8 +35,8 @@ def extract(
     """Take what PROMPT names out of a file: writes the target, the residual and a manifest."""
     from bridge.intake import to_request
     from bridge.paths import local_policy
+    from bridge.plugins.rendering import separate
     from engine.models import Shelf
-    from engine.separate import separate
 
     fields = asking.source_fields(source, span, not_span, region)
     fields |= asking.given(prompt=prompt, keep=keep, preset=preset, model=model, quality=quality, nfe=nfe, seed=seed)
@@ -64,8 +64,9 @@ def write_summary(separation: Separation) -> None:
         console.note(separation.note)
     null = "exactly" if separation.null_db == float("-inf") else f"to {separation.null_db:.1f} dBFS"
     seconds = separation.samples / separation.sample_rate
+    changed = f"before plugins changed the {' and the '.join(separation.treated)}, " if separation.treated else ""
     console.note(
-        f"target + residual give the mixture {null}. "
+        f"{changed}target + residual give the mixture {null}. "
         f"{seconds:.1f} s of audio in {separation.seconds:.1f} s, {separation.model} on {separation.runtime}."
     )
 

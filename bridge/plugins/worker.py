@@ -1,0 +1,181 @@
+"""The process that hosts one chain: `python -m bridge.plugins.worker`. Told what to do in lines of JSON on stdin.
+
+It answers each line with one line on what was its stdout; whatever plugins print goes to stderr. It ends when stdin
+does, so it never outlives the engine; when a plugin keeps it from looking, a watchdog that needs no Python ends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from bridge.plugins import host
+from bridge.plugins.chain import PluginUse
+from bridge.plugins.shared import SharedAudio
+from bridge.plugins.stage import Stage
+from engine.audio import Samples
+from engine.errors import StembridgeError, internal
+
+_GRACE_S: Final = 20.0
+"""What the watchdog gives beyond the engine's own deadline."""
+_STATM: Final = Path("/proc/self/statm")
+
+
+@dataclass
+class Hosted:
+    """The chain of this process, and the memory it shares with the engine."""
+
+    audio: SharedAudio | None = None
+    sample_rate: int = 0
+    buffer_size: int = 0
+    stages: list[Stage] = field(default_factory=list)
+    rest: Iterator[Samples] | None = None
+    """What is still to come once the stream has ended."""
+
+
+def main() -> int:
+    """Serve until stdin ends."""
+    answers = _own_stdout()
+    hosted = Hosted()
+    for line in sys.stdin:
+        asked = json.loads(line)
+        faulthandler.dump_traceback_later(asked.get("limit_s", 600) + _GRACE_S, exit=True)
+        answer = _answer(hosted, asked)
+        faulthandler.cancel_dump_traceback_later()
+        answers.write(json.dumps(answer | {"memory_bytes": memory_bytes()}) + "\n")
+        answers.flush()
+    # Not through the interpreter's end: a plugin that crashes while it is taken down has done its work.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def memory_bytes() -> int:
+    """What this process holds of the machine's memory; 0 where the system does not say."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _own_stdout() -> TextIO:
+    """What was stdout, for answers alone; plugins that print to it write to stderr from now on."""
+    mine = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return mine
+
+
+def _answer(hosted: Hosted, asked: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return _TASKS[asked["do"]](hosted, asked)
+    except StembridgeError as e:
+        return {"error": [e.code, e.text, e.remedy]}
+    except MemoryError:
+        return {"error": ["plugin_failed", "took too much memory", ""]}
+    except Exception as e:  # noqa: BLE001  a plugin may raise anything; it is told, and the worker's life ends with it
+        told = internal(e)
+        return {"error": ["plugin_failed", told.text, told.remedy]}
+
+
+def _start(hosted: Hosted, asked: dict[str, Any]) -> dict[str, Any]:
+    hosted.audio = SharedAudio(Path(asked["path"]), asked["channels"])
+    hosted.audio.unlink()
+    hosted.sample_rate, hosted.buffer_size = asked["sample_rate"], asked["buffer_size"]
+    _limit_memory(asked["memory_bytes"])
+    return {}
+
+
+def _load(hosted: Hosted, asked: dict[str, Any]) -> dict[str, Any]:
+    assert hosted.audio is not None
+    with _at_work(hosted, len(hosted.stages)):
+        stage = host.load(PluginUse(**asked["use"]), hosted.sample_rate, hosted.audio.channels, hosted.buffer_size)
+    hosted.stages.append(stage)
+    return {"facts": stage.facts}
+
+
+def _push(hosted: Hosted, asked: dict[str, Any]) -> dict[str, Any]:
+    assert hosted.audio is not None
+    block = hosted.audio.view(asked["slot"], asked["n"]).copy()
+    for place, stage in enumerate(hosted.stages):
+        with _at_work(hosted, place):
+            block = stage.push(block)
+    return _give(hosted, asked["slot"], block)
+
+
+def _flush(hosted: Hosted, asked: dict[str, Any]) -> dict[str, Any]:
+    if hosted.rest is None:
+        hosted.rest = _drained(hosted)
+    block = next(hosted.rest, None)
+    return {"n": 0, "end": True} if block is None else _give(hosted, asked["slot"], block)
+
+
+def _drained(hosted: Hosted) -> Iterator[Samples]:
+    """What the plugins still hold, from the first to the last: each hands its rest to those behind it."""
+    for place, stage in enumerate(hosted.stages):
+        with _at_work(hosted, place):
+            rest = list(stage.flush())
+        for block in rest:
+            for behind, other in enumerate(hosted.stages[place + 1 :], place + 1):
+                with _at_work(hosted, behind):
+                    block = other.push(block)
+            yield block
+
+
+def _give(hosted: Hosted, slot: int, block: Samples) -> dict[str, Any]:
+    assert hosted.audio is not None
+    hosted.audio.view(slot, block.shape[1])[:] = block
+    return {"n": block.shape[1]}
+
+
+@contextlib.contextmanager
+def _at_work(hosted: Hosted, place: int) -> Iterator[None]:
+    """While it runs the engine can see which plugin it is, and so whom to name if this process dies."""
+    assert hosted.audio is not None
+    hosted.audio.at_work = place
+    yield
+    hosted.audio.at_work = -1
+
+
+def _names(hosted: Hosted, asked: dict[str, Any]) -> dict[str, Any]:
+    return {"names": host.names_in(asked["path"])}
+
+
+def _describe(hosted: Hosted, asked: dict[str, Any]) -> dict[str, Any]:
+    return {"facts": host.describe(PluginUse(**asked["use"]))}
+
+
+def _limit_memory(n_bytes: int) -> None:
+    """A last resort between two looks of the engine: far more than the plugins may take is refused by the system."""
+    try:
+        import resource
+
+        held = int(_STATM.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except (ImportError, OSError, ValueError):
+        return  # Windows, macOS: there the engine's look alone ends it
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = held + 2 * n_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+_TASKS: Final[dict[str, Callable[[Hosted, dict[str, Any]], dict[str, Any]]]] = {
+    "start": _start,
+    "load": _load,
+    "push": _push,
+    "flush": _flush,
+    "names": _names,
+    "describe": _describe,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
