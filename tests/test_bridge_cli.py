@@ -213,7 +213,7 @@ def test_a_refused_extract_leaves_no_empty_folder_and_takes_none_that_was_there(
             (request.out_dir / "mine.txt").write_text("x")
         raise StembridgeError("disk_full", "The disk is full.", "Free some space.")
 
-    monkeypatch.setattr("engine.separate.separate", fails)
+    monkeypatch.setattr("bridge.plugins.rendering.separate", fails)
     (tmp_path / "there").mkdir()
     for folder, left in (("new/deep", False), ("there", True), ("there/new", False)):
         assert main(["extract", str(source), "--prompt", "vocals", "--out", str(tmp_path / folder)]) == 3
