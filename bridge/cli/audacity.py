@@ -1,0 +1,91 @@
+"""`stembridge audacity …`: what is selected in Audacity 3 is separated, and comes back on new tracks."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bridge.cli import asking, console
+from bridge.protocol import DEFAULT_PORT
+from engine.errors import StembridgeError
+
+if TYPE_CHECKING:
+    from bridge.audacity import Gesture
+    from bridge.audacity_gestures import Desk
+
+audacity = typer.Typer(
+    name="audacity",
+    help="Separate what is selected in Audacity 3; the stems come back on new tracks, at their place.",
+    no_args_is_help=True,
+)
+Prompt = Annotated[str | None, typer.Option("--prompt", help="What to take out, instead of the track's name.")]
+Window = Annotated[bool, typer.Option("--window", help="Also show in Audacity what went wrong (for a shortcut).")]
+
+
+@audacity.command()
+def extract(prompt: Prompt = None, window: Window = False, port: asking.Port = DEFAULT_PORT) -> None:
+    """The selected range of the selected tracks."""
+    _do("extract", prompt, window, port)
+
+
+@audacity.command("by-example")
+def by_example(prompt: Prompt = None, window: Window = False, port: asking.Port = DEFAULT_PORT) -> None:
+    """Whole clips, with the selected range as the example of the sound."""
+    _do("by-example", prompt, window, port)
+
+
+@audacity.command()
+def items(prompt: Prompt = None, window: Window = False, port: asking.Port = DEFAULT_PORT) -> None:
+    """Every clip that the selection touches, whole."""
+    _do("items", prompt, window, port)
+
+
+@audacity.command()
+def remove(prompt: Prompt = None, window: Window = False, port: asking.Port = DEFAULT_PORT) -> None:
+    """As extract, but what is left comes first, and the selected part goes aside, muted."""
+    _do("remove", prompt, window, port)
+
+
+@audacity.command()
+def cancel(port: asking.Port = DEFAULT_PORT) -> None:
+    """End what was asked for in Audacity and is not done."""
+    from bridge.audacity_gestures import cancel_all
+
+    count = cancel_all(_desk(port))
+    console.note(f"{count} cancelled." if count else "No request of Audacity's is under way.")
+
+
+def _do(gesture: Gesture, prompt: str | None, window: bool, port: int) -> None:
+    from bridge import audacity as host
+    from bridge.audacity_gestures import perform
+    from bridge.audacity_pipe import Pipe
+
+    try:
+        outcome = perform(gesture, _desk(port), prompt)
+        for name in outcome.tracks:
+            console.write_line(name)
+        for trouble in outcome.troubles[:-1]:
+            console.report(trouble)
+        if outcome.troubles:
+            raise outcome.troubles[-1]
+    except StembridgeError as e:
+        if window and e.code not in ("cancelled", "daw_not_answering"):
+            with Pipe() as pipe:
+                host.show(pipe, f"Stembridge: {e}")
+        raise
+
+
+def _desk(port: int) -> Desk:
+    from bridge.audacity_gestures import Desk
+
+    return Desk(_asked, console.note, lambda track, event: None, port)
+
+
+def _asked(question: str, default: str) -> str | None:
+    """The person's answer; None where there is no terminal to ask on."""
+    if not sys.stdin.isatty():
+        return default or None
+    answer: str = typer.prompt(question, default=default, err=True)
+    return answer.strip()
