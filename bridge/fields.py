@@ -18,6 +18,7 @@ from engine.request import (
     Keep,
     Output,
     Quality,
+    ScheduleName,
 )
 
 FieldKind = Literal["path", "time", "text", "whole", "choice"]
@@ -63,9 +64,22 @@ FIELDS: Final[dict[str, Field]] = {
             "context", "time", f"heard on each side and not returned, at most {MAX_CONTEXT_S:g} s; 5 s when absent", "5"
         ),
         Field("preset", "text", "a preset; explicit fields win over it", "extract-vocals"),
-        Field("quality", "choice", "`fast` when absent", "fast", choices=get_args(Quality)),
+        Field(
+            "quality",
+            "choice",
+            "`fast` when absent; `progressive`: a draft first, then the result in its place",
+            "fast",
+            choices=get_args(Quality),
+        ),
         Field(
             "nfe", "whole", f"velocity evaluations of a flow model, 1 to {MAX_NFE}; from `quality` when absent", "16"
+        ),
+        Field(
+            "schedule",
+            "choice",
+            "how a flow model spends its evaluations; `auto` (default): as it was tuned, else `uniform`",
+            "uniform",
+            choices=get_args(ScheduleName),
         ),
         Field("keep", "choice", "which stems are written; `both` when absent", "both", choices=get_args(Keep)),
         Field(
@@ -90,6 +104,13 @@ FIELDS: Final[dict[str, Field]] = {
             "time",
             "where the region begins on the DAW's timeline; its place in the file when absent",
             "96.5",
+        ),
+        Field(
+            "playhead",
+            "time",
+            "where you listen, in the file: the draft of a long region is of the part around it (`quality` "
+            "`progressive`); the result does not depend on it",
+            "14.0",
         ),
         Field(
             "rate", "whole", "in Hz; when given, **every time in the request is a sample count at this rate**", "48000"

@@ -16,6 +16,15 @@ from bridge.times import seconds
 from engine.errors import StembridgeError
 from engine.request import MAX_CANDIDATES, MAX_NFE, MAX_SOURCE_FILES, MAX_SPANS, SeparationRequest, Sign, Span
 
+_TIMES: Final = {
+    "start": "start_s",
+    "end": "end_s",
+    "context": "context_s",
+    "position": "position_s",
+    "playhead": "playhead_s",
+}
+ANY_PROMPT: Final = "sound"
+"""No two-stem model knows it."""
 _DIGITS: Final = re.compile(r"\s*[0-9]{1,20}\s*")
 
 
@@ -44,7 +53,7 @@ def to_request(
     if preset is not None:
         given = {**preset.fields(rate_hz), **given}
     values: dict[str, Any] = {"source": _sources(given, policy), "out_dir": writable(_text(given, "out"), policy)}
-    for key, name in (("start", "start_s"), ("end", "end_s"), ("context", "context_s"), ("position", "position_s")):
+    for key, name in _TIMES.items():
         if key in given:
             values[name] = seconds(_one(given, key), key=key, rate_hz=rate_hz)
     if "item" in given:
@@ -54,7 +63,7 @@ def to_request(
         values["spans"] = (Span("+", values.get("start_s", 0.0), values["end_s"]),)
     for key in ("prompt", "model", "name"):
         values[key] = _text(given, key)
-    for key in ("keep", "quality", "output"):
+    for key in ("keep", "quality", "output", "schedule"):
         values[key] = _choice(given, FIELDS[key])
     values["nfe"] = _whole(given, "nfe", 1, MAX_NFE)
     values["candidates"] = _whole(given, "candidates", 1, MAX_CANDIDATES)
@@ -78,6 +87,19 @@ def _chains(preset: Preset) -> dict[str, str]:
     if any(chains.values()):
         require_host()
     return chains
+
+
+def to_prefetch(
+    fields: Mapping[str, Any], to_request: Callable[[Mapping[str, Any]], SeparationRequest]
+) -> SeparationRequest:
+    """The request whose mixture is to be encoded: where no prompt is known yet, one that only a model of any prompt
+    answers stands for it. Raises `StembridgeError` as `to_request` does."""
+    try:
+        return to_request(fields)
+    except StembridgeError as e:
+        if e.code != "no_prompt":
+            raise
+    return to_request({**fields, "prompt": ANY_PROMPT})
 
 
 def _present(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,20 @@ class Bundle:
     """The whole manifest: what a runtime of this kind needs besides."""
 
     @property
+    def tuned(self) -> Mapping[int, Mapping[str, Any]]:
+        """Evaluations → `file`, `sha256`, `bytes` of the coefficients fitted to them. They are no weights: exports and
+        hashes of the model do not depend on them. Raises `StembridgeError` (`model_corrupt`)."""
+        try:
+            said = {int(nfe): dict(file) for nfe, file in self.facts.get("tuned", {}).items()}
+            if any(file["file"] != Path(file["file"]).name or len(file["sha256"]) != 64 for file in said.values()):
+                raise ValueError("a file that cannot be its own")
+        except (AttributeError, KeyError, TypeError, ValueError) as e:
+            raise StembridgeError(
+                "model_corrupt", f"{self.folder / MANIFEST} lists no usable tuned files: {e}.", _remedy(self.name)
+            ) from e
+        return dict(sorted(said.items()))
+
+    @property
     def weights_sha256(self) -> str:
         """One hash over the hashes of all files: two bundles of equal hash give equal results."""
         lines = "".join(f"{name} {self.files[name]['sha256']}\n" for name in sorted(self.files))
@@ -46,7 +60,13 @@ class Bundle:
 
         Raises `StembridgeError`: `model_missing` when it is not there, `model_corrupt` when its bytes are others.
         """
-        said = self.files[name]
+        return self._checked(name, self.files[name]["sha256"])
+
+    def tuned_path(self, nfe: int) -> Path:
+        """The path of the coefficients for a number of evaluations that `tuned` lists; raises as `path` does."""
+        return self._checked(self.tuned[nfe]["file"], self.tuned[nfe]["sha256"])
+
+    def _checked(self, name: str, sha256: str) -> Path:
         path = self.folder / name
         digest = hashlib.sha256()
         try:
@@ -56,10 +76,10 @@ class Bundle:
             raise StembridgeError(
                 "model_missing", f"The model {self.name} lacks its file {path}: {e}.", _remedy(self.name)
             ) from e
-        if digest.hexdigest() != said["sha256"]:
+        if digest.hexdigest() != sha256:
             raise StembridgeError(
                 "model_corrupt",
-                f"{path} is damaged: its sha256 is {digest.hexdigest()[:12]}…, not {said['sha256'][:12]}….",
+                f"{path} is damaged: its sha256 is {digest.hexdigest()[:12]}…, not {sha256[:12]}….",
                 _remedy(self.name),
             )
         return path

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from engine.audio import Samples
-from engine.request import Quality, Span
+from engine.request import Quality, ScheduleName, Span
 from engine.stereo import Mask
 from engine.stft import Grid
 
@@ -51,6 +51,7 @@ class Ask:
     """Seeds tried, from `seed` on; the best by the scorers is kept."""
     mixture_key: str = ""
     """Names the audio it hears: equal keys mean equal samples, so what was computed of them can be kept. Empty: not."""
+    schedule: ScheduleName = "auto"
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,20 @@ class Model(Protocol):
         """How it will answer; quick. Raises `StembridgeError` (`unsupported_prompt`, `unsupported_option`)."""
 
     def estimate(
-        self, mixture: Iterable[Samples], channels: int, n_samples: int, plan: Plan, step: Step
+        self,
+        mixture: Iterable[Samples],
+        channels: int,
+        n_samples: int,
+        plan: Plan,
+        step: Step,
+        *,
+        wanted: tuple[int, int] | None = None,
     ) -> Iterator[Mask]:
         """Soft masks of the target.
 
         `mixture`: consecutive `(channel, sample)` blocks at `card.grid.sample_rate`, `n_samples` in all. Yields
-        consecutive `(1 or channels, frame, bin)` blocks that cover `card.grid.n_frames(n_samples)` frames.
+        consecutive `(1 or channels, frame, bin)` blocks that cover `card.grid.n_frames(n_samples)` frames. `wanted`:
+        first and end of the samples that are asked for; the masks of others may be anything.
         """
 
     def generate(self, mixture: Iterable[Samples], n_samples: int, plan: Plan, step: Step) -> Iterator[Samples]:
@@ -99,6 +108,10 @@ class Model(Protocol):
     def solve_ahead(self, mixture: Iterable[Samples], n_samples: int, plans: Sequence[Plan], step: Step) -> None:
         """Do what several asks of one mixture can share, in one batch, so that `estimate` or `generate` of each finds
         it done. `mixture` as for `estimate`. A model that gains nothing by it does nothing."""
+
+    def hear_ahead(self, mixture: Iterable[Samples], n_samples: int, mixture_key: str, step: Step) -> None:
+        """Do what every ask of one mixture needs, before any is known, so that the first finds it done. `mixture` as
+        for `estimate`. A model that gains nothing by it does nothing."""
 
     def facts(self, plan: Plan) -> Mapping[str, Any]:
         """What the manifest should say of an answered plan besides."""

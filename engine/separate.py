@@ -188,6 +188,8 @@ def hear_ahead(request: SeparationRequest, shelf: models.Shelf, cancelled: IsCan
         if cancelled():
             raise Cancelled
 
+    if request.pre:
+        return  # what will be heard is not what lies in the file
     with Source(request.source) as source:
         info, region, rate = source.info, resolve(request, source.info), model.card.grid.sample_rate
         step(0.0)
@@ -238,7 +240,16 @@ def _ask(request: SeparationRequest, region: Region, info: SourceInfo, digest: s
         for span in request.spans
     )
     key = f"{digest}:{info.sample_rate}:{info.channels}"
-    return Ask(request.prompt, spans, request.quality, request.nfe, request.seed, request.candidates, key)
+    return Ask(
+        request.prompt,
+        spans,
+        request.quality,
+        request.nfe,
+        request.seed,
+        request.candidates,
+        key,
+        request.schedule,
+    )
 
 
 def _faithful(
@@ -253,16 +264,10 @@ def _faithful(
         resampled_length(n_samples, info.sample_rate, grid.sample_rate),
         plan,
         lambda fraction: report(0.98 * fraction, "separating"),
-        wanted=_wanted(region, info.sample_rate, grid.sample_rate),
+        wanted=region.returned(info.sample_rate, grid.sample_rate),
     )
     blocks = original.blocks(region.read_start, region.read_end)
     return project(masks, blocks, grid, info.sample_rate, info.channels, n_samples)
-
-
-def _wanted(region: Region, sample_rate: int, model_rate: int) -> tuple[int, int]:
-    """The region without its context, in the samples that the model hears."""
-    first, end = region.start - region.read_start, region.end - region.read_start
-    return first * model_rate // sample_rate, -(-end * model_rate // sample_rate)
 
 
 def _generated(

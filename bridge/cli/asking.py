@@ -22,8 +22,11 @@ RegionRange = Annotated[str | None, typer.Option("--region", help="Separate and 
 Keep = Annotated[str | None, typer.Option(help="Which stems are written: target, residual or both.")]
 PresetName = Annotated[str | None, typer.Option("--preset", help="A preset's name; the other options win over it.")]
 ModelName = Annotated[str | None, typer.Option("--model", help="A model (`stembridge models list`).")]
-Quality = Annotated[str | None, typer.Option(help="draft, fast or best.")]
+Quality = Annotated[str | None, typer.Option(help="draft, fast, best, or progressive: a draft first.")]
 Nfe = Annotated[int | None, typer.Option(help="Velocity evaluations of a flow model.")]
+Schedule = Annotated[
+    str | None, typer.Option(help="auto, uniform, sway, epss or fitted: how a flow model spends its evaluations.")
+]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same result.")]
 Candidates = Annotated[int | None, typer.Option(help="Seeds a generative model tries; the best is kept.")]
 Context = Annotated[float | None, typer.Option(help="Seconds heard around the region and not returned.")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bridge.cli import asking, console
-from engine.request import Separation
+from engine.request import Progress, Separation, SeparationRequest
 
 
 def extract(
@@ -25,6 +25,7 @@ def extract(
     model: asking.ModelName = None,
     quality: asking.Quality = None,
     nfe: asking.Nfe = None,
+    schedule: asking.Schedule = None,
     seed: asking.Seed = None,
     candidates: asking.Candidates = None,
     context: asking.Context = None,
@@ -37,21 +38,39 @@ def extract(
     from bridge.paths import local_policy
     from bridge.plugins.rendering import separate
     from engine.models import Shelf
+    from engine.progressive import deliver
 
     fields = asking.source_fields(source, span, not_span, region)
     fields |= asking.given(prompt=prompt, keep=keep, preset=preset, model=model, quality=quality, nfe=nfe, seed=seed)
-    fields |= asking.given(context=context, output=output, name=name, candidates=candidates)
+    fields |= asking.given(context=context, output=output, name=name, candidates=candidates, schedule=schedule)
     request = to_request(fields, local_policy(source, out.expanduser().absolute()))
     with (
         _empty_folders_removed(request.out_dir),
         console.stoppable() as stopped,
         console.progress_bar(request.prompt or "separating") as on_progress,
     ):
-        separation = separate(request, Shelf(), on_progress=on_progress, cancelled=stopped)
+        shelf = Shelf()
+
+        def one(asked: SeparationRequest, told: Callable[[Progress], None]) -> Separation:
+            return separate(asked, shelf, on_progress=told, cancelled=stopped)
+
+        def tell(progress: Progress) -> None:
+            on_progress(progress)
+            if progress.draft is not None and not as_json:
+                write_draft(progress.draft.stems)
+
+        separation = deliver(request, one, on_progress=tell)
     if as_json:
         console.write_json(separation.to_dict())
     else:
         write_summary(separation)
+
+
+def write_draft(stems: Separation) -> None:
+    """Where a draft is to be heard until the result takes its place."""
+    for path in (stems.target, stems.residual):
+        if path is not None:
+            console.write_line(f"{'draft':<9} {path}")
 
 
 def write_summary(separation: Separation) -> None:

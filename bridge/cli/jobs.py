@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from bridge.cli import asking, console
-from bridge.protocol import DEFAULT_PORT, JobAnswer, JobProgress
+from bridge.protocol import DEFAULT_PORT, JobAnswer, JobDraft, JobProgress
 from engine.errors import Cancelled, StembridgeError
 from engine.jobs.job import JobState
 from engine.request import Progress
@@ -34,6 +34,7 @@ def submit(
     model: asking.ModelName = None,
     quality: asking.Quality = None,
     nfe: asking.Nfe = None,
+    schedule: asking.Schedule = None,
     seed: asking.Seed = None,
     candidates: asking.Candidates = None,
     context: asking.Context = None,
@@ -50,6 +51,7 @@ def submit(
     fields = asking.source_fields(source, span, not_span, region)
     fields |= asking.given(prompt=prompt, track=track, out=out, keep=keep, preset=preset, model=model, quality=quality)
     fields |= asking.given(nfe=nfe, seed=seed, context=context, output=output, name=name, candidates=candidates)
+    fields |= asking.given(schedule=schedule)
     with Client(port) as client:
         job = client.submit(fields, preview=preview)
         if not wait:
@@ -60,7 +62,11 @@ def submit(
             return
         try:
             with console.progress_bar(prompt or track or "separating") as on_progress:
-                done = client.wait(job, on_progress=lambda event: on_progress(_progress(event)))
+                done = client.wait(
+                    job,
+                    on_progress=lambda event: on_progress(_progress(event)),
+                    on_draft=lambda event: None if as_json else _write_draft(event),
+                )
         except KeyboardInterrupt as e:
             client.cancel(job)
             raise Cancelled(f"The job {job} was cancelled.") from e
@@ -126,6 +132,11 @@ def cancel(
         for one in job or []:
             client.cancel(one)
             console.write_line(f"{one} {_end_of(client, one)}")
+
+
+def _write_draft(draft: JobDraft) -> None:
+    for path in filter(None, (draft.target, draft.residual)):
+        console.write_line(f"{'draft':<9} {path}")
 
 
 def _end_of(client: Any, job: str) -> str:

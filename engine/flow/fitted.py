@@ -8,14 +8,21 @@ state is the result. N evaluations take (N² + 5 N) / 2 - 1 numbers.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
+from engine.bundle import MANIFEST, Bundle, read_bundle
+from engine.errors import StembridgeError
 from engine.flow.sampling import Velocity
 
 Array = TypeVar("Array", bound=Any)
+SCHEMA: Final = 1
 
 
 @dataclass(frozen=True)
@@ -89,3 +96,61 @@ def solve_fitted(
                 x = x + v * weight
     between(plan.nfe)
     return x
+
+
+def read_fitted(bundle: Bundle, nfe: int) -> FittedPlan | None:
+    """What the model was tuned to for that many evaluations; None where it was not.
+
+    Raises `StembridgeError`: `model_missing`, `model_corrupt` for a file that is damaged, is no plan of that many
+    evaluations, or was fitted to other weights.
+    """
+    if nfe not in bundle.tuned:
+        return None
+    again = f"stembridge models tune {bundle.name} --nfe {nfe} --audio FOLDER"
+    remedy = f"Run `{again}` again, or ask for the schedule uniform."
+    try:
+        path = bundle.tuned_path(nfe)
+    except StembridgeError as e:
+        raise StembridgeError(e.code, e.text, remedy) from e
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        plan = FittedPlan.from_dict(said["plan"])
+        if said["schema"] != SCHEMA or plan.nfe != nfe:
+            raise ValueError(f"schema {said['schema']!r}, {plan.nfe} evaluations")
+        if said["weights_sha256"] != bundle.weights_sha256:
+            raise ValueError("it was fitted to other weights")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        raise StembridgeError("model_corrupt", f"{path} holds no coefficients that can be used: {e}.", remedy) from e
+    return plan
+
+
+def write_fitted(bundle: Bundle, plan: FittedPlan, facts: Mapping[str, Any]) -> Path:
+    """Put a plan into a model's folder and its manifest, in place of an earlier one for as many evaluations.
+
+    `facts`: how it was made and what it is worth, plain JSON values. The file is named after its content, and the
+    manifest is replaced in one step: whoever reads meanwhile finds the old plan or the new one. Raises `OSError` as
+    the disk does, and as `read_bundle`.
+    """
+    said = {"schema": SCHEMA, "nfe": plan.nfe, "weights_sha256": bundle.weights_sha256, "plan": plan.to_dict()}
+    text = json.dumps({**said, **facts}, indent=1) + "\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    path = bundle.folder / f"tuned-{plan.nfe}-{digest[:12]}.json"
+    _put(path, text)
+    now = read_bundle(bundle.folder)
+    old = now.tuned.get(plan.nfe, {}).get("file")
+    entry = {"file": path.name, "sha256": digest, "bytes": len(text.encode())}
+    tuned = {str(nfe): dict(file) for nfe, file in {**now.tuned, plan.nfe: entry}.items()}
+    _put(bundle.folder / MANIFEST, json.dumps({**now.facts, "tuned": tuned}, indent=1) + "\n")
+    if old not in (None, path.name):
+        (bundle.folder / old).unlink(missing_ok=True)
+    return path
+
+
+def _put(path: Path, text: str) -> None:
+    """Write beside, then rename."""
+    part = path.with_name(f"{path.name}.part-{os.getpid()}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.audio import Samples
-from engine.bundle import Bundle
+from engine.bundle import Bundle, read_bundle
 from engine.errors import StembridgeError
 from engine.flow import clap
-from engine.flow.sampling import SamplingPlan
+from engine.flow.schedule import Schedule
 from engine.flow.scoring import SCORERS, Scorers
 from engine.flow.solve import (
     CONTEXT_FRAMES,
@@ -70,10 +70,12 @@ class FlowModel:
             knows=KNOWS,
             grid=Grid(runtime.sample_rate, _N_FFT, _HOP),
         )
+        self._folder = bundle.folder
         self._clap_folder = bundle.folder.parent / "clap"
         self._clap: clap.ClapScorer | None = None
         self._heard: OrderedDict[str, Heard] = OrderedDict()
-        self._solved: OrderedDict[Ask, Solved] = OrderedDict()
+        self._solved: OrderedDict[_Key, Solved] = OrderedDict()
+        self._schedules: dict[str, tuple[Schedule, ...]] = {}
 
     def close(self) -> None:
         self._stages = None
@@ -81,12 +83,12 @@ class FlowModel:
         self._solved.clear()
 
     def plan(self, ask: Ask) -> Plan:
-        try:
-            schedules = [schedule_of(one) for one in (draft_of(ask), ask) if one is not None]
-        except ValueError as e:
-            raise StembridgeError("unsupported_option", f"The sampler refuses: {e}.", "Use nfe 1 to 256.") from e
+        bundle = read_bundle(self._folder)  # anew: it may have been tuned since it was opened
+        schedules = tuple(schedule_of(one, bundle) for one in (draft_of(ask), ask) if one is not None)
+        words = ", then ".join(schedule.words for schedule in schedules)
+        self._schedules[words] = schedules
         note = f"{cuts(self._open(), ask.prompt)} {self._note}".strip()
-        return Plan(ask, ask.prompt, note, sum(s.nfe for s in schedules), ", then ".join(map(_in_words, schedules)))
+        return Plan(ask, ask.prompt, note, sum(schedule.nfe for schedule in schedules), words)
 
     def estimate(
         self,
@@ -113,11 +115,14 @@ class FlowModel:
         return self._waveforms(mixture, n_samples, plan, step, (0, n_samples), mark=True)
 
     def solve_ahead(self, mixture: Iterable[Samples], n_samples: int, plans: Sequence[Plan], step: Step) -> None:
-        asks = [plan.ask for plan in plans if plan.ask not in self._solved]
-        self._solve(mixture, n_samples, asks, step)
+        left = [plan for plan in plans if _key(plan) not in self._solved]
+        self._solve(mixture, n_samples, left, step)
+
+    def hear_ahead(self, mixture: Iterable[Samples], n_samples: int, mixture_key: str, step: Step) -> None:
+        self._hear(mixture, n_samples, mixture_key, step)
 
     def facts(self, plan: Plan) -> Mapping[str, Any]:
-        solved = self._solved.get(plan.ask)
+        solved = self._solved.get(_key(plan))
         told: dict[str, Any] = {}
         if solved is not None and solved.scores:
             told |= {"candidates": len(solved.scores), "kept_seed": solved.seed, "scores": list(solved.scores)}
@@ -140,10 +145,10 @@ class FlowModel:
 
         Frames that hold nothing of the samples `audible` are not decoded; silence stands in for them.
         """
-        if plan.ask not in self._solved:
-            self._solve(mixture, n_samples, [plan.ask], lambda fraction: step((_ENCODE + _SOLVE) * fraction))
-        solved = self._solved[plan.ask]
-        self._solved.move_to_end(plan.ask)
+        if _key(plan) not in self._solved:
+            self._solve(mixture, n_samples, [plan], lambda fraction: step((_ENCODE + _SOLVE) * fraction))
+        solved = self._solved[_key(plan)]
+        self._solved.move_to_end(_key(plan))
         done = 0
         for piece in _decoded(self._open(), solved, audible, mark=mark):
             kept = piece[:, : n_samples - done]
@@ -151,41 +156,48 @@ class FlowModel:
             step(_ENCODE + _SOLVE + (1 - _ENCODE - _SOLVE) * done / n_samples)
             yield kept
 
-    def _solve(self, mixture: Iterable[Samples], n_samples: int, asks: Sequence[Ask], step: Step) -> None:
-        """Solve what asks share in one batch; asks of other schedules take batches of their own."""
+    def _solve(self, mixture: Iterable[Samples], n_samples: int, plans: Sequence[Plan], step: Step) -> None:
+        """Solve what plans share in one batch; those of other schedules take batches of their own."""
         stages, share = self._open(), _ENCODE / (_ENCODE + _SOLVE)
-        if not asks:
+        if not plans:
             return
-        key = asks[0].mixture_key
+        heard = self._hear(mixture, n_samples, plans[0].ask.mixture_key, lambda fraction: step(share * fraction))
+        batches: dict[str, list[Ask]] = {}
+        for plan in plans:
+            batches.setdefault(plan.schedule, []).append(plan.ask)
+        for i, (words, batch) in enumerate(batches.items()):
+            *first, schedule = self._schedules[words]
+            begin, width = share + (1 - share) * i / len(batches), (1 - share) / len(batches)
+            scorers = self._scorers() if any(ask.candidates > 1 for ask in batch) else SCORERS
+            made: list[Solved] = []
+            for draft_schedule in first:
+                wanted = [(draft, draft_schedule.words) for ask in batch if (draft := draft_of(ask)) is not None]
+                missing = [key for key in wanted if key not in self._solved]
+                if missing:
+                    share_of = partial(_share, step, begin, width / 4)
+                    drafts = [draft for draft, _ in missing]
+                    solved = solve_asks(stages, heard, drafts, share_of, schedule=draft_schedule)
+                    self._solved.update(zip(missing, solved, strict=True))
+                made = [self._solved[key] for key in wanted]
+                begin, width = begin + width / 4, width * 3 / 4
+            share_of = partial(_share, step, begin, width)
+            drawn = [begun.state for begun in made]
+            solved = solve_asks(stages, heard, batch, share_of, scorers, drawn, schedule)
+            for ask, result, begun in zip(batch, solved, made or solved, strict=True):
+                self._solved[ask, words] = replace(result, window_s=result.window_s or begun.window_s)
+        _trim(self._solved, [kept.state.nbytes for kept in self._solved.values()], keep=len(plans))
+
+    def _hear(self, mixture: Iterable[Samples], n_samples: int, key: str, step: Step) -> Heard:
+        """A mixture's latents, encoded unless they are kept under `key`; empty: not kept."""
         heard = self._heard.get(key)
         if heard is None:
-            heard = hear(stages, mixture, n_samples, lambda fraction: step(share * fraction))
+            heard = hear(self._open(), mixture, n_samples, step)
             if key:
                 self._heard[key] = heard
                 _trim(self._heard, [kept.n_bytes for kept in self._heard.values()])
         else:
             self._heard.move_to_end(key)
-        batches: dict[tuple[Any, ...], list[Ask]] = {}
-        for ask in asks:
-            batches.setdefault((ask.quality, ask.nfe, draft_of(ask) is None), []).append(ask)
-        for i, batch in enumerate(batches.values()):
-            begin, width = share + (1 - share) * i / len(batches), (1 - share) / len(batches)
-            scorers = self._scorers() if any(ask.candidates > 1 for ask in batch) else SCORERS
-            made: list[Solved] = []
-            wanted = [draft for ask in batch if (draft := draft_of(ask)) is not None]
-            if wanted:
-                missing = [draft for draft in wanted if draft not in self._solved]
-                if missing:
-                    solved = solve_asks(stages, heard, missing, partial(_share, step, begin, width / 4))
-                    self._solved.update(zip(missing, solved, strict=True))
-                made = [self._solved[draft] for draft in wanted]
-                begin, width = begin + width / 4, width * 3 / 4
-            solved = solve_asks(
-                stages, heard, batch, partial(_share, step, begin, width), scorers, [draft.state for draft in made]
-            )
-            for ask, result, draft in zip(batch, solved, made or solved, strict=True):
-                self._solved[ask] = replace(result, window_s=result.window_s or draft.window_s)
-        _trim(self._solved, [kept.state.nbytes for kept in self._solved.values()], keep=len(asks))
+        return heard
 
     def _scorers(self) -> Scorers:
         """Those that need no weights, and CLAP where the user has put it beside the models."""
@@ -201,9 +213,12 @@ class FlowModel:
         return self._stages
 
 
-def _in_words(schedule: SamplingPlan) -> str:
-    start = f" from {schedule.grid[0]:g}" if schedule.grid[0] else ""
-    return f"{schedule.method}, {len(schedule.grid) - 1} steps{start}"
+_Key = tuple[Ask, str]
+"""What a solved state depends on, of one open model: the ask and the schedule's words."""
+
+
+def _key(plan: Plan) -> _Key:
+    return plan.ask, plan.schedule
 
 
 def _decoded(stages: FlowRuntime, solved: Solved, audible: tuple[int, int], *, mark: bool) -> Iterator[Samples]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.audio import Samples
+from engine.bundle import Bundle
 from engine.errors import StembridgeError
 from engine.flow.multidiffusion import STRIDE_S, WINDOW_S, WindowVelocity, cover, joint_velocity
-from engine.flow.sampling import REFINE_FROM, SamplingPlan, noise, plan_sampling, refine, solve
+from engine.flow.sampling import REFINE_FROM, noise, plan_sampling
+from engine.flow.schedule import Schedule, choose_schedule
 from engine.flow.scoring import EXCERPT_S, SCORERS, Candidate, Scorers, best, score
 from engine.model.anchors import frame_tokens
 from engine.runtime import Ask, Step
@@ -80,6 +82,21 @@ class FlowRuntime(Protocol):
 
         `mark_seed` draws the watermark's message, where the model has one; None decodes without a watermark.
         """
+
+
+@runtime_checkable
+class WholeSolver(Protocol):
+    """A runtime that can follow all evaluations of one window by itself."""
+
+    def solve_whole(
+        self,
+        latents: Latents,
+        tokens: npt.NDArray[np.int64],
+        prompts: Sequence[str],
+        schedule: Schedule,
+        start: State,
+    ) -> State | None:
+        """What `schedule.solve` makes of `start`; None where evaluation by evaluation is the way after all."""
 
 
 @dataclass(frozen=True)
@@ -155,11 +172,21 @@ def draft_of(ask: Ask) -> Ask | None:
     return replace(ask, quality="draft", nfe=None) if refines else None
 
 
-def schedule_of(ask: Ask) -> SamplingPlan:
-    """The solver and times of an ask. Raises `ValueError` as `plan_sampling` does."""
-    if ask.quality == "progressive" and draft_of(ask) is None:
-        return plan_sampling("fast", ask.nfe)
-    return plan_sampling(ask.quality, ask.nfe, start=REFINE_FROM if draft_of(ask) else 0.0)
+def schedule_of(ask: Ask, bundle: Bundle | None = None) -> Schedule:
+    """The solver and times of an ask of the model `bundle`; without one nothing was fitted to it.
+
+    Raises `StembridgeError` as `choose_schedule` does, and `unsupported_option` where a draft cannot be refined so.
+    """
+    if draft_of(ask) is None:
+        quality = "fast" if ask.quality == "progressive" else ask.quality
+        return choose_schedule(bundle, ask.schedule, quality, ask.nfe)
+    if ask.schedule not in ("auto", "uniform"):
+        raise StembridgeError(
+            "unsupported_option",
+            f"A draft is refined on uniform steps, not on {ask.schedule}.",
+            "Use the schedule auto or uniform, or another quality than progressive.",
+        )
+    return Schedule("uniform", plan_sampling(ask.quality, ask.nfe, start=REFINE_FROM))
 
 
 def solve_asks(
@@ -169,13 +196,14 @@ def solve_asks(
     step: Step,
     scorers: Scorers = SCORERS,
     drafts: Sequence[State] = (),
+    schedule: Schedule | None = None,
 ) -> list[Solved]:
     """Solve several asks of one mixture and one schedule in one batch, each with all its candidates.
 
-    `drafts`: each ask's draft, where the schedule refines one.
+    `drafts`: each ask's draft, where the schedule refines one. `schedule`: None takes the first ask's, nothing fitted.
     """
     rows = [replace(ask, seed=ask.seed + i) for ask in asks for i in range(ask.candidates)]
-    schedule = schedule_of(asks[0])
+    schedule = schedule or schedule_of(asks[0])
     usual = min(round(WINDOW_S * stages.sample_rate / stages.hop), stages.max_frames, len(heard.latents))
     followed = _follow(stages, heard, rows, drafts, schedule, usual, step)
     solved, at = [], 0
@@ -196,7 +224,7 @@ def _follow(
     heard: Heard,
     rows: Sequence[Ask],
     drafts: Sequence[State],
-    schedule: SamplingPlan,
+    schedule: Schedule,
     window: int,
     step: Step,
 ) -> list[tuple[State, int]]:
@@ -227,7 +255,7 @@ def _follow_at_once(
     heard: Heard,
     rows: Sequence[Ask],
     drafts: Sequence[State],
-    schedule: SamplingPlan,
+    schedule: Schedule,
     window: int,
     step: Step,
 ) -> State:
@@ -237,16 +265,22 @@ def _follow_at_once(
     )
     windows = cover(n_frames, window, min(round(window * STRIDE_S / WINDOW_S), window))
     n_calls = schedule.nfe * len(windows)
+    begin = noise([row.seed for row in rows], n_frames, 2 * stages.n_channels)
+    if isinstance(stages, WholeSolver) and len(windows) == 1 and not drafts:
+        step(0)
+        whole = stages.solve_whole(heard.latents, tokens, [row.prompt for row in rows], schedule, begin)
+        if whole is not None:
+            return whole
     velocity = joint_velocity(
         stages.velocity(heard.latents, tokens, [row.prompt for row in rows], schedule.times),
         windows,
         n_frames,
         between=lambda number, index: step((number * len(windows) + index) / n_calls),
     )
-    start = stages.to_device(noise([row.seed for row in rows], n_frames, 2 * stages.n_channels))
+    start = stages.to_device(begin)
     if drafts:
-        return stages.to_host(refine(velocity, stages.to_device(np.concatenate(drafts)), start, schedule))
-    return stages.to_host(solve(velocity, start, schedule))
+        return stages.to_host(schedule.refine(velocity, stages.to_device(np.concatenate(drafts)), start))
+    return stages.to_host(schedule.solve(velocity, start))
 
 
 def _excerpt(stages: FlowRuntime, state: State, heard: Heard) -> Candidate:

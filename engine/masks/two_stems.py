@@ -83,14 +83,26 @@ class MaskModel:
             raise unsupported_prompt(self.card.name, ask.prompt)
         unused = [
             name
-            for name, given in (("spans", ask.spans), ("nfe", ask.nfe), ("candidates", ask.candidates > 1))
+            for name, given in (
+                ("spans", ask.spans),
+                ("nfe", ask.nfe),
+                ("schedule", ask.schedule != "auto"),
+                ("candidates", ask.candidates > 1),
+            )
             if given
         ]
         ignored = f"On this model {', '.join(unused)} had no effect." if unused else ""
-        return Plan(ask, intent.stem, f"{intent.note} {ignored}".strip(), nfe=1)
+        return Plan(ask, intent.stem, " ".join(filter(None, (intent.note, ignored, at_once(ask)))), nfe=1)
 
     def estimate(
-        self, mixture: Iterable[Samples], channels: int, n_samples: int, plan: Plan, step: Step
+        self,
+        mixture: Iterable[Samples],
+        channels: int,
+        n_samples: int,
+        plan: Plan,
+        step: Step,
+        *,
+        wanted: tuple[int, int] | None = None,
     ) -> Iterator[Mask]:
         windows = cut(self.card.grid.n_frames(n_samples), self._window, self._run.overlap_frames)
         magnitudes = _magnitudes(mixture, self.card.grid, channels, self._n_bins, windows)
@@ -122,6 +134,9 @@ class MaskModel:
     def solve_ahead(self, mixture: Iterable[Samples], n_samples: int, plans: Sequence[Plan], step: Step) -> None:
         pass  # both stems come from one evaluation already
 
+    def hear_ahead(self, mixture: Iterable[Samples], n_samples: int, mixture_key: str, step: Step) -> None:
+        pass  # nothing is kept of a mixture
+
     def facts(self, plan: Plan) -> Mapping[str, Any]:
         return {}
 
@@ -141,6 +156,11 @@ class MaskModel:
         if channels % 2:
             flat = np.concatenate([flat[: channels - 1], flat[channels - 1 :].mean(axis=0, keepdims=True)])
         return flat
+
+
+def at_once(ask: Ask) -> str:
+    """What a mask model says when it is asked for a draft and then the result; else empty."""
+    return "This model makes its final result at once: it has no coarser one." if ask.quality == "progressive" else ""
 
 
 def no_waveform(name: str) -> StembridgeError:
