@@ -9,12 +9,15 @@ from typing import Annotated
 import typer
 
 from bridge.cli import console, models_export
+from bridge.cli.audacity import audacity
 from bridge.cli.demo import demo
 from bridge.cli.doctor import doctor
 from bridge.cli.extract import extract
 from bridge.cli.install import install
 from bridge.cli.jobs import cancel, jobs, submit
+from bridge.cli.midi import midi
 from bridge.cli.models import models
+from bridge.cli.plugins import plugins
 from bridge.cli.presets import presets
 from bridge.cli.serve import serve
 from bridge.cli.session import session
@@ -31,7 +34,10 @@ app = typer.Typer(
 )
 for command in (extract, serve, session, demo, submit, jobs, cancel, watch, install, doctor):
     app.command()(command)
+app.add_typer(audacity)
 app.add_typer(presets)
+app.add_typer(plugins)
+app.add_typer(midi)
 models_export.add_to(models)
 app.add_typer(models)
 

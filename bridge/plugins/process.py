@@ -93,7 +93,10 @@ class Worker:
         self.close()
 
     def open(self, chain: Chain, sample_rate: int, channels: int, buffer_size: int = 8192) -> list[dict[str, Any]]:
-        """Load a chain; answers each plugin's facts. Raises `PluginFailure` naming the one that cannot be used."""
+        """Load a chain, in the place of an earlier one; answers each plugin's facts. Raises `PluginFailure` naming the
+        one that cannot be used."""
+        self._let_go()
+        self._titles = []
         self.audio = SharedAudio.create(channels)
         told = {"sample_rate": sample_rate, "channels": channels, "buffer_size": buffer_size}
         memory = {"memory_bytes": self._limits.memory_bytes}
@@ -168,6 +171,9 @@ class Worker:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
             self._kill()
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self.audio is not None:
             self.audio.close()
             self.audio = None

@@ -89,6 +89,7 @@ def _answer(hosted: Hosted, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _start(hosted: Hosted, asked: dict[str, Any]) -> dict[str, Any]:
+    hosted.stages, hosted.rest = [], None
     hosted.audio = SharedAudio(Path(asked["path"]), asked["channels"])
     hosted.audio.unlink()
     hosted.sample_rate, hosted.buffer_size = asked["sample_rate"], asked["buffer_size"]
