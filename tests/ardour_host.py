@@ -231,7 +231,7 @@ class Host:
 @contextmanager
 def open_ardour(home: Path, name: str = "Song", rate_hz: int = 48_000) -> Iterator[Host]:
     """A running Ardour with a new session that has a master bus, and Stembridge installed as users install it."""
-    with _screen() as display:
+    with screen() as display:
         env = {key: value for key, value in os.environ.items() if not key.startswith("XDG_")}
         runtime_dir = home / "run"
         runtime_dir.mkdir(parents=True, mode=0o700)
@@ -268,7 +268,7 @@ def new_session(host: Host, name: str, rate_hz: int) -> Path:
 
 
 @contextmanager
-def _screen() -> Iterator[str]:
+def screen() -> Iterator[str]:
     """A virtual screen of its own; yields its display name."""
     read_end, write_end = os.pipe()
     command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "1400x900x24", "-nolisten", "tcp"]

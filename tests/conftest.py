@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from mixtures import make_mixture
 
 _NEEDS = {
     "ardour": ("ardour", "ardour7-lua", "Xvfb", "xdotool", "xwininfo"),
+    "audacity": ("audacity", "Xvfb", "xwininfo"),
+    "node": ("node",),
     "liblo": ("oscsend", "oscdump"),
     "systemd": ("systemd-analyze",),
 }
@@ -27,6 +30,11 @@ def _missing(marker: str) -> str:
             import torch
         except ImportError:
             return "torch is not installed"
+    if marker == "vst3":
+        folder = Path("/usr/lib/vst3")
+        absent = [name for name in ("ZamCompX2", "ZaMaximX2", "ZamEQ2") if not (folder / f"{name}.vst3").exists()]
+        absent += [] if find_spec("pedalboard") else ["pedalboard"]
+        return f"not on this machine: {', '.join(absent)} (see .ci/run)" if absent else ""
     if marker == "gpu":
         try:
             import torch
@@ -39,7 +47,7 @@ def _missing(marker: str) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run and say why; on CI everything but the GPU must run."""
     for item in items:
-        for marker in ("ardour", "liblo", "torch", "gpu", "systemd"):
+        for marker in ("ardour", "audacity", "node", "liblo", "torch", "vst3", "gpu", "systemd"):
             if item.get_closest_marker(marker) is None:
                 continue
             reason = _missing(marker)
