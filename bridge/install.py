@@ -30,6 +30,7 @@ MAILBOX_FOLDERS: Final = ("requests", "status", "clients")
 _MODULES: Final = {
     "ardour": "bridge.ardour",
     "reaper": "bridge.reaper",
+    "live": "bridge.live",
     "service": "bridge.service",
     "watch": "bridge.watch_install",
 }
