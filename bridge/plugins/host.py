@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,9 +34,10 @@ def load(use: PluginUse, sample_rate: int, channels: int, buffer_size: int) -> S
     instances = [first, *(_make(use) for _ in range(n_instances - 1))]
     stage = Stage(use.title, instances, layout, sample_rate, channels, buffer_size)
     stage.whole(np.zeros((channels, _PROBE_SAMPLES), np.float32))
-    for instance in instances:  # some go back to what they were once they have run: set again, and look
-        if _not_taken(instance, use.parameters):
-            _set(instance, use)
+    for instance in instances:  # a program resets others, some go back once they have run: set those again, and look
+        left = _not_taken(instance, use.parameters)
+        if left:
+            _set_parameters(instance, use, left)
             stage.whole(np.zeros((channels, _PROBE_SAMPLES), np.float32))
         _require_taken(instance, use)
     if use.latency == "measured" and use.plugin not in BUILT_INS:
@@ -103,18 +104,24 @@ def _make(use: PluginUse) -> Any:
                 f"The plugin {use.title} cannot be loaded: {_line(e)}.",
                 "See what is in it with: stembridge plugins show PATH",
             ) from e
-    _set(made, use)
+    _set_preset(made, use)
+    _set_parameters(made, use, use.parameters)
     return made
 
 
-def _set(plugin: Any, use: PluginUse) -> None:
-    if use.preset is not None:
-        try:
-            plugin.load_preset(use.preset)
-        except (RuntimeError, ValueError, OSError) as e:
-            raise _bad(use, f"cannot take the preset {use.preset}: {_line(e)}", "Save the preset again.") from e
+def _set_preset(plugin: Any, use: PluginUse) -> None:
+    if use.preset is None:
+        return
+    try:
+        plugin.load_preset(use.preset)
+    except (RuntimeError, ValueError, OSError) as e:
+        raise _bad(use, f"cannot take the preset {use.preset}: {_line(e)}", "Save the preset again.") from e
+
+
+def _set_parameters(plugin: Any, use: PluginUse, wanted: Iterable[str]) -> None:
     names = parameter_names(plugin)
-    for name, value in use.parameters.items():
+    for name in wanted:
+        value = use.parameters[name]
         if name not in names:  # pedalboard would make it a plain attribute that does nothing
             near = difflib.get_close_matches(name, names, 1, cutoff=0.4)
             hint = f"Did you mean {near[0]!r}? " if near else ""
