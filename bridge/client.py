@@ -114,7 +114,12 @@ class Client:
         return str(ack.job)
 
     def wait(
-        self, job: str, *, on_progress: Callable[[api.JobProgress], None] = lambda p: None, timeout_s: float = math.inf
+        self,
+        job: str,
+        *,
+        on_progress: Callable[[api.JobProgress], None] = lambda p: None,
+        on_draft: Callable[[api.JobDraft], None] = lambda d: None,
+        timeout_s: float = math.inf,
     ) -> api.JobAnswer:
         """Waits until a job is done and returns how it ended; events of other jobs are dropped meanwhile.
 
@@ -125,6 +130,8 @@ class Client:
         while True:
             if isinstance(event, api.JobProgress):
                 on_progress(event)
+            elif isinstance(event, api.JobDraft):
+                on_draft(event)
             elif not isinstance(event, api.JobQueued):  # it ended, or nothing was heard for a while
                 stands = self.ask(JobStatus(new_rid(), job))
                 if stands.state == JobState.DONE:

@@ -62,6 +62,8 @@ class Backend:
     """Raises `StembridgeError` when no installed model can answer the request; reads no audio."""
     facts: Callable[[], Facts]
     presets: Callable[[], Mapping[str, Preset]]
+    prefetch: Callable[[Mapping[str, Any]], object]
+    """Fields of a submit, perhaps without a prompt: has their region encoded in spare time, or `StembridgeError`."""
     warm: Callable[[str], object]
     """Begins to load a model ("" for the preferred one) and returns. Raises `StembridgeError` (`unknown_model`)."""
     unload: Callable[[str], object]
@@ -122,6 +124,11 @@ def _submit(call: Call, request: requests.Submit) -> api.Message:
     return api.Ack(request.rid, job.id)
 
 
+def _prefetch(call: Call, request: requests.Prefetch) -> api.Message:
+    call.backend.prefetch(from_submit(request))
+    return api.Ack(request.rid, "")
+
+
 def _session(call: Call, request: requests.Session) -> api.Message:
     client = client_text(call.peer, request.rid)
     return api.Ack(request.rid, call.backend.sessions.submit(request.path, fields_of(request.options), client))
@@ -180,6 +187,7 @@ HANDLERS: Final[dict[type[api.Request], Callable[[Call, Any], api.Message]]] = {
     requests.Unsubscribe: _unsubscribe,
     requests.Submit: _submit,
     requests.Preview: _submit,
+    requests.Prefetch: _prefetch,
     requests.Session: _session,
     requests.Cancel: _cancel,
     requests.CancelAll: _cancel_all,

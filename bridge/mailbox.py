@@ -39,7 +39,7 @@ from engine.jobs.job import INTERACTIVE_PRIORITY, PREVIEW_PRIORITY, Job, JobEven
 POLL_S: Final = 0.1
 HEARTBEAT_S: Final = 2.0
 SWEEP_S: Final = 3_600.0
-OPS: Final = ("submit", "preview", "cancel", "ping")
+OPS: Final = ("submit", "preview", "prefetch", "cancel", "ping")
 _PARTS: Final = ("requests", "status", "clients")
 _MAX_A_ROUND: Final = 256
 
@@ -191,6 +191,9 @@ class Mailbox:
             return {"rid": rid, "state": "done", "version": self._backend.version, "api": API}
         if op == "cancel":
             return self._cancel(rid, fields)
+        if op == "prefetch":
+            self._backend.prefetch(fields)
+            return {"rid": rid, "state": "done"}
         if op not in OPS:
             raise StembridgeError("bad_value", f"op is {str(op)[:60]!r}.", f"Use one of {', '.join(OPS)}.")
         if rid in self._jobs:
@@ -256,6 +259,8 @@ def refused(rid: str, error: StembridgeError) -> dict[str, Any]:
 def status(rid: str, job: Job) -> dict[str, Any]:
     """What a script needs to show a job and to place its stems: flat, only strings, numbers and null."""
     result, request, told = job.result, job.request, telling.snapshot(rid, job)
+    draft = None if job.state.final else job.draft
+    made = result if draft is None else draft.stems
     start_s = request.start_s if request.position_s is None else request.position_s
     return {
         "rid": rid,
@@ -269,12 +274,18 @@ def status(rid: str, job: Job) -> dict[str, Any]:
         "target": told.target or None,
         "residual": told.residual or None,
         "manifest": told.manifest or None,
-        "sample_rate": None if result is None else result.sample_rate,
-        "channels": None if result is None else result.channels,
+        "sample_rate": None if made is None else made.sample_rate,
+        "channels": None if made is None else made.channels,
         "samples": None if result is None else result.samples,
         "position_samples": None if result is None else round(start_s * result.sample_rate),
         "null_db": None if result is None or not math.isfinite(result.null_db) else result.null_db,
         "prompt": request.prompt,
         "name": request.name,
         "note": told.note or None,
+        "draft_target": told.draft_target or None,
+        "draft_residual": told.draft_residual or None,
+        "draft_samples": None if draft is None else draft.stems.samples,
+        "draft_position_samples": None
+        if draft is None
+        else round(start_s * draft.stems.sample_rate) + draft.offset_samples,
     }

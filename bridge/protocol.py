@@ -26,7 +26,7 @@ PREVIEW_MAX_S: Final = 10.0
 Value: TypeAlias = str | int | float | bool | None
 """What one OSC argument can carry here: tags s, i/h, f/d, T/F, N."""
 Kind = Literal["s", "i", "h", "f", "d", "flag", "time", "rest"]
-Topic = Literal["queued", "progress", "done", "failed", "cancelled", "reply"]
+Topic = Literal["queued", "progress", "draft", "done", "failed", "cancelled", "reply"]
 
 COMMON_ERRORS: Final = ("bad_message", "too_long", "unknown_address", "wildcard_refused", "internal")
 """Codes any request can be answered with."""
@@ -171,6 +171,8 @@ class JobAnswer(Answer):
         example="This model takes all voices together.",
         default="",
     )
+    draft_target: str = arg("s", "path of a draft's target while the job goes on; else empty", example="", default="")
+    draft_residual: str = arg("s", "path of a draft's residual, likewise", example="", default="")
 
 
 @dataclass(frozen=True)
@@ -222,8 +224,33 @@ class JobProgress(Event):
 
 
 @dataclass(frozen=True)
+class JobDraft(Event):
+    """A draft is on disk, to be heard while the job goes on. Its files are removed when the job ends, however it ends:
+    copy what you want to keep. Only jobs of `quality` `progressive` have one.
+    """
+
+    address: ClassVar[str] = "/stembridge/job/draft"
+    topic: ClassVar[Topic] = "draft"
+    manifest: str = arg(
+        "s", "path of the draft's manifest (JSON)", example="/music/out/song.vocals.draft-1f0c9a2b.json"
+    )
+    target: str = arg(
+        "s",
+        "path of the draft's target; empty when it is not kept",
+        example="/music/out/song.vocals.draft-1f0c9a2b.target.wav",
+    )
+    residual: str = arg("s", "path of the draft's residual; empty when it is not kept", example="")
+    offset: int = arg(
+        "h",
+        "where in the region the draft begins: 0, or later when it is of the part around the `playhead`",
+        unit="sample",
+        example=0,
+    )
+
+
+@dataclass(frozen=True)
 class JobDone(Event):
-    """The stems are on disk, whole."""
+    """The stems are on disk, whole: the final ones, where a draft came before."""
 
     address: ClassVar[str] = "/stembridge/job/done"
     topic: ClassVar[Topic] = "done"
@@ -304,7 +331,7 @@ class SessionFailed(Event):
 
 
 EVENTS: Final[tuple[type[Event], ...]] = (
-    *(JobQueued, JobProgress, JobDone, JobFailed, JobCancelled),
+    *(JobQueued, JobProgress, JobDraft, JobDone, JobFailed, JobCancelled),
     *(SessionPlanned, SessionProgress, SessionDone, SessionFailed),
 )
 ANSWERS: Final[tuple[type[Answer], ...]] = (

@@ -115,6 +115,20 @@ class Preview(Submit):
 
 
 @dataclass(frozen=True)
+class Prefetch(Submit):
+    """Get ready for a submit of this region: encode what will be heard, when the engine has nothing else to do.
+
+    Any job and any newer prefetch takes its place; nothing is told of it. The fields are a submit's; a prompt need not
+    be known. A model that has nothing to encode (the one that ships) does nothing.
+    """
+
+    address: ClassVar[str] = "/stembridge/prefetch"
+    options: tuple[Value, ...] = arg(
+        "rest", "key, value, key, value … or one JSON object", example=("context", "5"), default=()
+    )
+
+
+@dataclass(frozen=True)
 class Session(Request):
     """Render the stems of a whole session: plan it, render each job, write a new session beside the old one.
 
@@ -219,6 +233,6 @@ class Unload(Request):
 
 
 REQUESTS: Final[tuple[type[Request], ...]] = (
-    *(Ping, Info, Subscribe, Unsubscribe, Submit, Preview, Session, Cancel, CancelAll, Jobs, JobStatus),
-    *(Presets, PresetShow, Warm, Unload),
+    *(Ping, Info, Subscribe, Unsubscribe, Submit, Preview, Prefetch, Session),
+    *(Cancel, CancelAll, Jobs, JobStatus, Presets, PresetShow, Warm, Unload),
 )

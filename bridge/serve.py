@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import platformdirs
 
 from bridge.fields import MAX_RATE_HZ
 from bridge.handlers import Backend, Facts
-from bridge.intake import to_request
+from bridge.intake import to_prefetch, to_request
 from bridge.mailbox import Mailbox, default_folder
 from bridge.paths import PathPolicy, default_policy
 from bridge.plugins.rendering import separate
@@ -29,6 +29,7 @@ from engine.errors import StembridgeError
 from engine.jobs.job import JobEvent, JobState
 from engine.jobs.journal import Journal
 from engine.jobs.queue import JobQueue
+from engine.progressive import Turn, deliver
 from engine.request import (
     MAX_CONTEXT_S,
     MAX_NFE,
@@ -39,7 +40,7 @@ from engine.request import (
     Separation,
     SeparationRequest,
 )
-from engine.separate import shares_region, solve_ahead, stembridge_version
+from engine.separate import OnProgress, hear_ahead, shares_region, solve_ahead, stembridge_version
 
 JOURNAL_NAME: Final = "jobs.sqlite3"
 SESSIONS_NAME: Final = "sessions"
@@ -101,12 +102,18 @@ def serving(settings: Settings) -> Iterator[Running]:
     def run(
         request: SeparationRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
     ) -> Separation:
-        # Prompts that wait for the same region are followed in one batch; each job then finds its own done.
-        waiting = [job.request for job in queue.jobs(0, BATCH_LOOK) if job.state is JobState.QUEUED]
-        alike = [other for other in waiting if shares_region(other, request)]
-        if alike:
-            solve_ahead([request, *alike[: MAX_BATCH - 1]], shelf, on_progress=on_progress, cancelled=cancelled)
-        result = separate(request, shelf, on_progress=on_progress, cancelled=cancelled, cache=cache)
+        def ahead(turn: Turn, on_progress: OnProgress) -> None:
+            # Prompts that wait for the same region are followed in one batch; each job then finds its own done.
+            waiting = [job.request for job in queue.jobs(0, BATCH_LOOK) if job.state is JobState.QUEUED]
+            alike = [other for other in waiting if shares_region(other, request)]
+            if alike:
+                batch = [turn(one) for one in (request, *alike[: MAX_BATCH - 1])]
+                solve_ahead(batch, shelf, on_progress=on_progress, cancelled=cancelled)
+
+        def one(asked: SeparationRequest, on_progress: OnProgress) -> Separation:
+            return separate(asked, shelf, on_progress=on_progress, cancelled=cancelled, cache=cache)
+
+        result = deliver(request, one, on_progress=on_progress, ahead=ahead)
         runtimes[result.model] = result.runtime
         return result
 
@@ -180,6 +187,10 @@ def _backend(
 
         return begin
 
+    def prefetch(fields: Mapping[str, Any]) -> None:
+        request = to_prefetch(fields, lambda asked: to_request(asked, settings.policy))
+        queue.when_idle(lambda cancelled: hear_ahead(request, shelf, cancelled))
+
     return Backend(
         queue=queue,
         sessions=sessions,
@@ -187,6 +198,7 @@ def _backend(
         check=models.choose,
         facts=lambda: _facts(settings, runtimes),
         presets=load_presets,
+        prefetch=prefetch,
         warm=behind(lambda name: load(name or models.DEFAULT)),
         unload=behind(unload),
         version=stembridge_version(),

@@ -154,7 +154,7 @@ class OscServer:
 
     def _tell_job(self, event: JobEvent) -> None:
         job = event.job
-        if event.kind in ("queued", "progress"):
+        if event.kind in ("queued", "progress", "draft"):
             self._active.add(job.id)
             if event.kind == "progress" and not self._listeners.progress_due(job.id):
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from bridge import protocol as api
@@ -30,6 +31,9 @@ def event_message(event: JobEvent) -> api.Event:
         return api.JobQueued(job.id)
     if event.kind == "progress":
         return api.JobProgress(job.id, fraction(job), _stage(job), _eta_s(job))
+    if event.kind == "draft" and job.draft is not None:
+        stems = job.draft.stems
+        return api.JobDraft(job.id, str(stems.manifest), *draft_paths(job), job.draft.offset_samples)
     if event.kind == "done":
         return api.JobDone(job.id, *_paths(job), note(job))
     if event.kind == "failed":
@@ -40,7 +44,7 @@ def event_message(event: JobEvent) -> api.Event:
 def snapshot(rid: str, job: Job) -> api.JobAnswer:
     """How a job stands."""
     stands = (job.id, job.state.value, fraction(job), _stage(job), _eta_s(job))
-    return api.JobAnswer(rid, *stands, *_error(job), *_paths(job), note(job))
+    return api.JobAnswer(rid, *stands, *_error(job), *_paths(job), note(job), *draft_paths(job))
 
 
 def row(job: Job) -> tuple[api.Value, ...]:
@@ -58,6 +62,13 @@ def note(job: Job) -> str:
     return "" if job.result is None else clip(job.result.note)
 
 
+def draft_paths(job: Job) -> tuple[str, str]:
+    """The draft's target and residual, while the job goes on; empty where there is none."""
+    if job.draft is None or job.state.final:
+        return ("", "")
+    return _path(job.draft.stems.target), _path(job.draft.stems.residual)
+
+
 def _stage(job: Job) -> str:
     return job.progress.stage if job.progress is not None else job.state.value
 
@@ -73,5 +84,8 @@ def _error(job: Job) -> tuple[str, str]:
 def _paths(job: Job) -> tuple[str, str, str]:
     if job.result is None:
         return ("", "", "")
-    target, residual = ("" if p is None else str(p) for p in (job.result.target, job.result.residual))
-    return (str(job.result.manifest), target, residual)
+    return (str(job.result.manifest), _path(job.result.target), _path(job.result.residual))
+
+
+def _path(path: Path | None) -> str:
+    return "" if path is None else str(path)

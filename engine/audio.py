@@ -59,6 +59,11 @@ class Region:
         """Length of what is returned."""
         return self.end - self.start
 
+    def returned(self, sample_rate: int, at_rate: int) -> tuple[int, int]:
+        """First and end of what is returned, counted from what is read, in samples of another rate."""
+        first, end = self.start - self.read_start, self.end - self.read_start
+        return first * at_rate // sample_rate, -(-end * at_rate // sample_rate)
+
 
 def sample_at(time_s: float, sample_rate: int) -> int:
     """The sample nearest to a time; exact for every time that was made from a sample count at this rate."""

@@ -236,8 +236,17 @@ class Progress:
     """One word for a person: reading, separating, writing …"""
     eta_s: float | None
     """Seconds left; None while it cannot be told."""
-    draft: Separation | None = None
-    """Stems that were just made and may be used until the job ends; then they are removed."""
+    draft: Draft | None = None
+    """A draft that was just made."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Stems that stand in for a result until the job ends; then their files are removed."""
+
+    stems: Separation
+    offset_samples: int
+    """Samples of the region before the draft's first; 0 unless it is of the part around the playhead."""
 
 
 @dataclass(frozen=True)

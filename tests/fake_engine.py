@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.handlers import Backend, Facts
-from bridge.intake import to_request
+from bridge.intake import to_prefetch, to_request
 from bridge.paths import PathPolicy
 from bridge.presets import load_presets
 from bridge.server import OscServer
@@ -108,6 +108,9 @@ def fake_backend(queue: JobQueue, folder: Path, warmed: list[str] | None = None)
         check=check,
         facts=lambda: Facts(("fake", "other"), "fake", "cpu", 44_100, {"max_spans": 256}),
         presets=load_presets,
+        prefetch=lambda fields: (warmed if warmed is not None else []).append(
+            str(to_prefetch(fields, lambda asked: to_request(asked, policy)).source[0])
+        ),
         warm=(warmed if warmed is not None else []).append,
         unload=(warmed if warmed is not None else []).append,
         version="1.2.3",

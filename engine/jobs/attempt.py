@@ -1,18 +1,60 @@
-"""One run of one job: whatever it raises comes back as an error, so that the queue goes on."""
+"""One run of one job, or of work between jobs: whatever it raises comes back as an error, so that the queue goes on."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
-from engine.errors import StembridgeError, internal
+from engine.errors import Cancelled, StembridgeError, internal
+from engine.jobs.job import Job, JobState
 from engine.request import Progress, Separation, SeparationRequest
 
 logger = logging.getLogger(__name__)
 
 Run = Callable[[SeparationRequest, Callable[[Progress], None], Callable[[], bool]], Separation]
 """(request, on_progress, cancelled) → what was made; raises `Cancelled` soon after `cancelled()` turns true."""
+
+
+SpareWork = Callable[[Callable[[], bool]], object]
+"""(cancelled) → nothing of interest; raises `Cancelled` soon after `cancelled()` turns true."""
+
+
+def in_spare_time(work: SpareWork, cancelled: Callable[[], bool]) -> None:
+    """Runs what nobody waits for. Never raises: what goes wrong is logged, and told to whoever asks for it again."""
+    try:
+        work(cancelled)
+    except Cancelled:
+        logger.debug("Work in spare time gave way.")
+    except StembridgeError as e:
+        logger.info("Work in spare time: %s", e)
+    except BaseException:
+        logger.exception("Work in spare time failed.")
+
+
+def begun(job: Job) -> Job:
+    """A job as its next attempt begins."""
+    starting = Progress(0.0, "starting", None)
+    return replace(job, state=JobState.RUNNING, attempts=job.attempts + 1, progress=starting)
+
+
+def ended(job: Job, outcome: Separation | StembridgeError) -> Job:
+    """A job as it ends with what `attempt` answered."""
+    if not isinstance(outcome, StembridgeError):
+        return replace(job, state=JobState.DONE, result=outcome)
+    state = JobState.CANCELLED if isinstance(outcome, Cancelled) else JobState.FAILED
+    return replace(job, state=state, error=(outcome.code, str(outcome)))
+
+
+def given_up(job: Job) -> Job:
+    """A job that keeps killing its engine, as it ends."""
+    error = StembridgeError(
+        "interrupted",
+        f"The engine died {job.attempts} times while it worked on this job, so it was given up.",
+        "Try a shorter region or another model, and look at the engine's log.",
+    )
+    return ended(job, error)
 
 
 def attempt(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
-from engine.request import Progress, Separation, SeparationRequest
+from engine.request import Draft, Progress, Separation, SeparationRequest
 
 PREVIEW_PRIORITY: Final = 10
 INTERACTIVE_PRIORITY: Final = 0
@@ -45,6 +45,8 @@ class Job:
     """How often the job was started and not put back by an orderly stop."""
     progress: Progress | None = None
     """The latest progress; not kept across a restart."""
+    draft: Draft | None = None
+    """Stems to use while the job runs on; not kept across a restart."""
     result: Separation | None = None
     """Set when the job is done."""
     error: tuple[str, str] | None = None
@@ -55,7 +57,7 @@ class Job:
 class JobEvent:
     """One change of one job, in the order the changes happened."""
 
-    kind: Literal["queued", "progress", "done", "failed", "cancelled"]
+    kind: Literal["queued", "progress", "draft", "done", "failed", "cancelled"]
     job: Job
 
 

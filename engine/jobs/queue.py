@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from engine.drafts import discard_drafts
 from engine.errors import Cancelled, StembridgeError
 from engine.jobs.attempt import Run as Run
-from engine.jobs.attempt import attempt
+from engine.jobs.attempt import SpareWork, attempt, begun, ended, given_up, in_spare_time
 from engine.jobs.job import BATCH_PRIORITY, ENDS, INTERACTIVE_PRIORITY, PREVIEW_PRIORITY, Job, JobEvent, JobState
 from engine.jobs.journal import Journal
 from engine.jobs.outbox import Outbox
@@ -67,6 +68,7 @@ class JobQueue:
         """Jobs on their way into the journal."""
         self._cancel_asked: set[str] = set()
         self._closing = False
+        self._spare: SpareWork | None = None
         self._events = Outbox(on_event)
         self._take_over(journal.unfinished())
         self._worker = threading.Thread(target=self._work, name="stembridge-worker", daemon=True)
@@ -157,6 +159,12 @@ class JobQueue:
                 raise TimeoutError(f"the job {job_id} is still {self._live[job_id].state} after {timeout_s:g} s")
         return self.job(job_id)
 
+    def when_idle(self, work: SpareWork) -> None:
+        """Has something done once no job waits or runs. Any job, and any newer work, takes its place."""
+        with self._changed:
+            self._spare = work
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Stops in the order the module's text gives. Harmless when closed before; not to be called by `on_event`."""
         with self._changed:
@@ -177,18 +185,13 @@ class JobQueue:
 
     def _take_over(self, unfinished: list[Job]) -> None:
         """Before the worker starts: queues the jobs of an earlier life, gives up those that keep killing it."""
-        given_up = []
+        lost = []
         for job in unfinished:
             if job.state is JobState.RUNNING and job.attempts >= MAX_ATTEMPTS:
-                error = StembridgeError(
-                    "interrupted",
-                    f"The engine died {job.attempts} times while it worked on this job, so it was given up.",
-                    "Try a shorter region or another model, and look at the engine's log.",
-                )
-                given_up.append(replace(job, state=JobState.FAILED, error=(error.code, str(error))))
+                lost.append(given_up(job))
             else:
                 self._enter(replace(job, state=JobState.QUEUED))
-        self._settle(given_up)
+        self._settle(lost)
 
     def _enter(self, job: Job, *, at_front: bool = False) -> None:
         """Under the lock: a job begins to wait."""
@@ -219,19 +222,30 @@ class JobQueue:
         self._events.deliver()
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closing or self._waiting)
+                self._changed.wait_for(lambda: self._closing or self._waiting or self._spare)
                 if self._closing:
                     return
-                job = self._live[self._waiting.first()]
-                self._waiting.remove(job.id, job.priority)
-                starting = Progress(0.0, "starting", None)
-                job = replace(job, state=JobState.RUNNING, attempts=job.attempts + 1, progress=starting)
-                self._live[job.id] = job
-                self._events.put(JobEvent("progress", job))
+                spare, self._spare = self._spare, None
+                job = self._begin_next() if self._waiting else None
+            if job is None:
+                if spare is not None:
+                    in_spare_time(spare, self._has_work)
+                continue
             self._write_or_log([job], durable=False)  # a kill must not lose the count of attempts; a power cut may
             self._events.deliver()
             self._settle([self._attempt(job)])
             self._events.deliver()
+
+    def _has_work(self) -> bool:
+        return bool(self._closing or self._waiting or self._n_arriving or self._spare)
+
+    def _begin_next(self) -> Job:
+        """Under the lock: the job whose turn it is begins to run."""
+        job = self._live[self._waiting.first()]
+        self._waiting.remove(job.id, job.priority)
+        job = self._live[job.id] = begun(job)
+        self._events.put(JobEvent("progress", job))
+        return job
 
     def _attempt(self, job: Job) -> Job:
         """Runs the job in the worker thread; answers how it ended, whatever was raised."""
@@ -243,9 +257,10 @@ class JobQueue:
                 if current is None or current.attempts != job.attempts or current.state is not JobState.RUNNING:
                     return  # a straggler of a run that has ended
                 progress, due = meter.update(reported, time.monotonic())
-                current = self._live[job.id] = replace(current, progress=progress)
-                if due:
-                    self._events.put(JobEvent("progress", current))
+                current = replace(current, progress=progress, draft=reported.draft or current.draft)
+                self._live[job.id] = current
+                if due or reported.draft is not None:
+                    self._events.put(JobEvent("progress" if reported.draft is None else "draft", current))
             self._events.deliver()
 
         def cancelled() -> bool:
@@ -255,11 +270,7 @@ class JobQueue:
         if isinstance(outcome, Cancelled) and self._closing and job.id not in self._cancel_asked:
             return replace(job, state=JobState.QUEUED, attempts=job.attempts - 1, progress=None)
         with self._lock:
-            progress = self._live[job.id].progress
-        if not isinstance(outcome, StembridgeError):
-            return replace(job, state=JobState.DONE, progress=progress, result=outcome)
-        state = JobState.CANCELLED if isinstance(outcome, Cancelled) else JobState.FAILED
-        return replace(job, state=state, progress=progress, error=(outcome.code, str(outcome)))
+            return ended(replace(job, progress=self._live[job.id].progress), outcome)
 
     def _settle(self, jobs: Sequence[Job]) -> None:
         """Journals jobs that ended or were put back, then makes it known.
@@ -267,6 +278,8 @@ class JobQueue:
         The end counts even when the journal cannot take it now (disk full): it stays in memory and is written again
         with the next.
         """
+        for job in (job for job in jobs if job.error is not None):
+            discard_drafts(job.request)
         with self._lock:
             overdue = list(self._overdue.values())
         written = self._write_or_log([*overdue, *jobs])

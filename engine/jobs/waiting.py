@@ -12,6 +12,9 @@ class WaitingLine:
         self._ids: dict[int, OrderedDict[str, None]] = {}
         """priority → ids in order of arrival; no empty entries."""
 
+    def __bool__(self) -> bool:
+        return bool(self._ids)  # of one look, so that it may be asked without the queue's lock
+
     def __len__(self) -> int:
         return sum(len(ids) for ids in self._ids.values())
 

@@ -23,7 +23,7 @@ from engine.bundle import Bundle
 from engine.errors import StembridgeError
 from engine.masks.bands import Real, band_edges, to_bins
 from engine.masks.features import features_of
-from engine.masks.two_stems import no_waveform
+from engine.masks.two_stems import at_once, no_waveform
 from engine.masks.wordpiece import read_vocabulary, tokenize
 from engine.request import Span
 from engine.runtime import Ask, ModelCard, Plan, Step
@@ -91,6 +91,9 @@ class PromptedModel:
     def solve_ahead(self, mixture: Iterable[Samples], n_samples: int, plans: Sequence[Plan], step: Step) -> None:
         pass  # the trunk's answers are kept as they come, and the head costs little
 
+    def hear_ahead(self, mixture: Iterable[Samples], n_samples: int, mixture_key: str, step: Step) -> None:
+        pass  # the trunk's answers are kept as they come
+
     def facts(self, plan: Plan) -> Mapping[str, Any]:
         """`presence`: how sure the model is that the sound is there, 0 to 1, at the surest place."""
         return {"presence": round(self._presence[plan], 3)} if plan in self._presence else {}
@@ -98,14 +101,14 @@ class PromptedModel:
     def plan(self, ask: Ask) -> Plan:
         what, rest = read_prompt(ask.prompt)
         if not what and any(span.sign == "+" for span in ask.spans):
-            return Plan(ask, "what sounds in the spans", "", nfe=1)
+            return Plan(ask, "what sounds in the spans", at_once(ask), nfe=1)
         if not what:
             raise StembridgeError(
                 "unsupported_prompt",
                 f"The prompt {ask.prompt!r} names no sound.",
                 "Say what to extract: acoustic guitar.",
             )
-        note = f"This is everything but {what}." if rest else ""
+        note = " ".join(filter(None, (f"This is everything but {what}." if rest else "", at_once(ask))))
         return Plan(ask, f"not: {what}" if rest else what, note, nfe=1)
 
     def embed(self, phrase: str) -> Real:
@@ -119,7 +122,14 @@ class PromptedModel:
         return text
 
     def estimate(
-        self, mixture: Iterable[Samples], channels: int, n_samples: int, plan: Plan, step: Step
+        self,
+        mixture: Iterable[Samples],
+        channels: int,
+        n_samples: int,
+        plan: Plan,
+        step: Step,
+        *,
+        wanted: tuple[int, int] | None = None,
     ) -> Iterator[Mask]:
         what, rest = read_prompt(plan.ask.prompt)
         text = self.embed(what)
