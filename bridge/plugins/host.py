@@ -66,6 +66,11 @@ def describe(use: PluginUse) -> dict[str, Any]:
     }
 
 
+def prepare() -> None:
+    """Import pedalboard, which takes a moment."""
+    _host()
+
+
 def _host() -> Any:
     """pedalboard; its types say nothing of what it loads."""
     import pedalboard

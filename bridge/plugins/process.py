@@ -24,6 +24,8 @@ from engine.errors import StembridgeError
 
 COMMAND: Final = (sys.executable, "-m", "bridge.plugins.worker")
 _ROOT: Final = Path(__file__).resolve().parents[2]
+START_LIMIT_S: Final = 120.0
+"""For Python and the host's own package on a cold, busy machine; no plugin is to blame for it."""
 _LOOK_S: Final = 0.1
 """Between two looks at the worker's memory and at whether the job is still wanted."""
 _END_S: Final = 2.0
@@ -100,7 +102,7 @@ class Worker:
         self.audio = SharedAudio.create(channels)
         told = {"sample_rate": sample_rate, "channels": channels, "buffer_size": buffer_size}
         memory = {"memory_bytes": self._limits.memory_bytes}
-        self.ask({"do": "start", "path": str(self.audio.path), **told, **memory}, self._limits.load_s)
+        self.ask({"do": "start", "path": str(self.audio.path), **told, **memory}, START_LIMIT_S)
         found = []
         for place, use in enumerate(chain):
             self._titles.append(use.title)
@@ -159,6 +161,8 @@ class Worker:
             if "error" in told:
                 code, text, remedy = told["error"]
                 raise PluginFailure(code, text, remedy, self._place(place))
+            if "broke" in told:
+                raise self._failure(f"failed ({told['broke'][:300]})", place)
             self._require_modest(told.get("memory_bytes", 0), place)
             return told
 

@@ -21,7 +21,7 @@ from bridge.plugins.chain import PluginUse
 from bridge.plugins.shared import SharedAudio
 from bridge.plugins.stage import Stage
 from engine.audio import Samples
-from engine.errors import StembridgeError, internal
+from engine.errors import StembridgeError
 
 _GRACE_S: Final = 20.0
 """What the watchdog gives beyond the engine's own deadline."""
@@ -81,11 +81,8 @@ def _answer(hosted: Hosted, asked: dict[str, Any]) -> dict[str, Any]:
         return _TASKS[asked["do"]](hosted, asked)
     except StembridgeError as e:
         return {"error": [e.code, e.text, e.remedy]}
-    except MemoryError:
-        return {"error": ["plugin_failed", "took too much memory", ""]}
-    except Exception as e:  # noqa: BLE001  a plugin may raise anything; it is told, and the worker's life ends with it
-        told = internal(e)
-        return {"error": ["plugin_failed", told.text, told.remedy]}
+    except Exception as e:  # noqa: BLE001  a plugin may raise anything; the engine tells it with the plugin's name
+        return {"broke": "out of memory" if isinstance(e, MemoryError) else f"{type(e).__name__}: {e}"}
 
 
 def _start(hosted: Hosted, asked: dict[str, Any]) -> dict[str, Any]:
@@ -93,6 +90,7 @@ def _start(hosted: Hosted, asked: dict[str, Any]) -> dict[str, Any]:
     hosted.audio = SharedAudio(Path(asked["path"]), asked["channels"])
     hosted.audio.unlink()
     hosted.sample_rate, hosted.buffer_size = asked["sample_rate"], asked["buffer_size"]
+    host.prepare()  # here, where the time it takes is no plugin's
     _limit_memory(asked["memory_bytes"])
     return {}
 
