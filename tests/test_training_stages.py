@@ -125,8 +125,48 @@ def test_the_best_gains_cost_least(songs):
     least = losses(best, heard, presence, *fields)
     for other in (best + 0.5, best - 0.5, torch.zeros_like(best)):
         worse = losses(other, heard, presence, *fields)
+        assert worse["likeness"] > least["likeness"]
         assert worse["error"] > least["error"]
         assert worse["shape"] > least["shape"]
+
+
+def test_masks_learn_from_prompts_that_are_there_and_from_nothing_else(songs):
+    rng = np.random.default_rng(6)
+    for _ in range(20):
+        one = example(mix(*Bank(songs).draw(rng), rng), _ROWS, rng)
+        if 0 < one.present.sum() < len(one.present):
+            break
+    fields = [torch.from_numpy(f)[None] for f in (one.power, one.product, one.energy, one.active, one.present)]
+    logits = torch.zeros(1, *one.product.shape, requires_grad=True)
+    n = one.product.shape[0]
+    found = losses(logits, torch.zeros(1, n, N_FRAMES // FRAMES_MULTIPLE), torch.zeros(1, n), *fields)
+    found["total"].backward()
+    moved = logits.grad[0].abs().sum(dim=(1, 2, 3)) > 0
+    loud = one.present * one.energy > 0
+    assert np.array_equal(moved.numpy(), loud)
+
+
+def test_a_bold_wrong_choice_costs_more_than_the_mixture_itself():
+    power = torch.ones(1, 2, 8, 8)
+    product = torch.zeros(1, 1, 2, 8, 8)
+    product[..., :4, :] = power[:, None, :, :4]
+    heard, presence, active = torch.zeros(1, 1, 1), torch.zeros(1, 1), torch.ones(1, 1, 8)
+
+    def likeness(logits):
+        energy, present = product.sum(dim=(2, 3, 4)), torch.ones(1, 1)
+        return losses(logits, heard, presence, power, product, energy, active, present)["likeness"]
+
+    right = torch.where(product > 0, 5.0, -5.0)
+    assert likeness(right) < -1 < likeness(torch.zeros_like(product)) < 1 < likeness(-right)
+    assert likeness(-right) - likeness(torch.zeros_like(product)) > 1
+
+
+def test_a_mastered_mixture_keeps_its_stems_balance(songs):
+    gains = np.stack([mixing._mastered(2049, np.random.default_rng(i)) for i in range(60)])
+    assert np.all(gains > 0)
+    low_passed = gains[:, -1] < 1e-2
+    assert 0 < low_passed.sum() < 40
+    assert np.all(gains[:, 400] > 0.05)
 
 
 def test_the_ideal_masks_are_better_than_a_band_pass(songs):

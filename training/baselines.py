@@ -1,4 +1,4 @@
-"""What the model is compared with: a fixed band-pass for each concept, and the ideal ratio mask as the ceiling."""
+"""What the model is compared with: band-passes, harmonic and percussive parts, and the ideal ratio mask as ceiling."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from training.phrases import concepts
 
 _OUTSIDE: Final = 0.05
 """Share of a concept's energy left outside its band on each side."""
+_MEDIAN: Final = 17
 
 
 def bandpasses(bank: Path, n_songs: int = 120) -> dict[str, Real]:
@@ -34,6 +35,17 @@ def bandpasses(bank: Path, n_songs: int = 120) -> dict[str, Real]:
             share = np.cumsum(sum(known)) / np.sum(known)
             found[concept.name] = ((share > _OUTSIDE) & (share < 1 - _OUTSIDE)).astype(np.float32)
     return found
+
+
+def harmonic_percussive(mixture: Spectrum) -> tuple[Mask, Mask]:
+    """Masks of what lasts and of what strikes: medians of 17 frames and of 17 bins, squared (Fitzgerald, 2010)."""
+    from scipy.ndimage import median_filter
+
+    level = np.abs(mixture).mean(axis=0)
+    lasts, strikes = median_filter(level, (_MEDIAN, 1)) ** 2, median_filter(level, (1, _MEDIAN)) ** 2
+    mask = (lasts / (lasts + strikes + 1e-12)).astype(np.float32)
+    both = np.broadcast_to(mask, mixture.shape)
+    return both, 1 - both
 
 
 def ideal_ratio(target: Spectrum, mixture: Spectrum) -> Mask:

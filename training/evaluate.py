@@ -11,22 +11,29 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from engine.bundle import read_bundle
+from engine.masks.intent import read_intent
 from engine.masks.prompted import PromptedModel
 from engine.metrics import si_sdr_db
+from engine.models import DEFAULT, Shelf
 from engine.request import Span
-from engine.runtime import Ask
+from engine.runtime import Ask, Model
 from engine.stereo import Mask
 from engine.stft import Analysis, Grid, Spectrum, Synthesis
-from training.baselines import bandpasses, ideal_banded, ideal_ratio
+from training.baselines import bandpasses, harmonic_percussive, ideal_banded, ideal_ratio
 from training.clips import CLIP_S, Clip, Stereo, crossed, frets_on_fire, rendered, runs, sounding
 from training.phrases import concepts
+from training.sources import DRUM_PARTS
 
 _GRID = Grid(44100, 4096, 1024)
+_ENOUGH: Final = 3
+"""Prompts of a concept without which nothing is said of it."""
+_AHEAD_DB: Final = 2.0
+_WORTH_DB: Final = 3.0
 
 
 def spectrum(audio: Stereo) -> Spectrum:
@@ -39,15 +46,21 @@ def signal(frames: Spectrum, n: int) -> Stereo:
     return np.concatenate([synthesis.push(frames.astype(np.complex64)), synthesis.finish()], axis=1)
 
 
-def masks(model: PromptedModel, clip: Clip, prompt: str, spans: tuple[Span, ...] = ()) -> Mask:
+def masks(model: Model, clip: Clip, prompt: str, spans: tuple[Span, ...] = ()) -> Mask:
     ask = Ask(prompt, spans)
     n = clip.mixture.shape[1]
     return np.concatenate(list(model.estimate([clip.mixture], 2, n, model.plan(ask), lambda _: None)), axis=1)
 
 
-def measure(model: PromptedModel, clip: Clip, bands: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row a prompt: SI-SDR of the mixture, and improvements of the model and the baselines."""
+def measure(
+    model: PromptedModel, clip: Clip, bands: dict[str, Any], voices: Model | None = None
+) -> list[dict[str, Any]]:
+    """One row a prompt: SI-SDR of the mixture, and improvements of the model and the baselines.
+
+    `voices`: the embedded model of two stems, compared with where it knows the prompt.
+    """
     mixture, n = spectrum(clip.mixture), clip.mixture.shape[1]
+    lasting, striking = harmonic_percussive(mixture)
     rows = []
     others = list(clip.asked)
     for i, (name, stem) in enumerate(clip.asked.items()):
@@ -63,6 +76,7 @@ def measure(model: PromptedModel, clip: Clip, bands: dict[str, Any]) -> list[dic
         flags = sounding(stem)
         row: dict[str, Any] = {"clip": clip.name, "group": clip.group, "concept": name, "mixture": base}
         row["text"] = gain(masks(model, clip, concept.phrases[0]))
+        row["presence"] = float(model.facts(model.plan(Ask(concept.phrases[0])))["presence"])
         row["paraphrase"] = gain(masks(model, clip, concept.held_out[0]))
         row["active"] = float(flags.mean())
         if 0.1 < flags.mean() < 0.8 and runs(flags):
@@ -78,27 +92,54 @@ def measure(model: PromptedModel, clip: Clip, bands: dict[str, Any]) -> list[dic
         if wrong_names:
             row["wrong prompt"] = gain(masks(model, clip, concepts()[wrong_names[i % len(wrong_names)]].phrases[0]))
         row["band-pass"] = gain(np.broadcast_to(bands[name], mixture.shape)) if name in bands else 0.0
+        row["HPSS"] = gain(striking if concept.covers <= set(DRUM_PARTS) else lasting)
+        if voices is not None and read_intent(concept.phrases[0]) is not None:
+            row["two stems"] = gain(masks(voices, clip, concept.phrases[0]))
         row["ideal bands"] = gain(ideal_banded(target, mixture))
         row["ideal"] = gain(ideal_ratio(target, mixture))
         rows.append(row)
     return rows
 
 
-def absent_db(model: PromptedModel, clip: Clip) -> list[float]:
-    """Level of what comes out for prompts that are not there, over the mixture."""
+def absent(model: PromptedModel, clip: Clip) -> list[tuple[float, float]]:
+    """For prompts that are not there: the level of what comes out over the mixture in dB, and the presence."""
     mixture = spectrum(clip.mixture)
     whole = float((np.abs(mixture) ** 2).sum())
     found = []
     for name in clip.absent:
         out = mixture * masks(model, clip, concepts()[name].phrases[0])
-        found.append(float(10 * np.log10((np.abs(out) ** 2).sum() / whole + 1e-9)))
+        presence = float(model.facts(model.plan(Ask(concepts()[name].phrases[0])))["presence"])
+        found.append((float(10 * np.log10((np.abs(out) ** 2).sum() / whole + 1e-9)), presence))
     return found
+
+
+def answered_well(rows: list[dict[str, Any]]) -> list[str]:
+    """Concepts that a user can ask for by name alone, by these rows.
+
+    The first phrase and a paraphrase never trained on must beat the best of the baselines, the first by `_AHEAD_DB`,
+    and improve the mixture by `_WORTH_DB`; among recordings, too, where there are any of that concept.
+    """
+    found = []
+    for concept in concepts().values():
+        sets: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in rows:
+            if row["concept"] == concept.name:
+                sets["rendered" if row["group"] == "rendered" else "real"].append(row)
+        if len(sets["rendered"]) >= _ENOUGH and all(_well(some) for some in sets.values() if some):
+            found.append(concept.name)
+    return found
+
+
+def _well(rows: list[dict[str, Any]]) -> bool:
+    mean = {c: float(np.mean([row[c] for row in rows])) for c in ("text", "paraphrase", "band-pass", "HPSS")}
+    best = max(mean["band-pass"], mean["HPSS"])
+    return mean["text"] >= max(_WORTH_DB, best + _AHEAD_DB) and mean["paraphrase"] > best
 
 
 def table(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Means by group and by concept of the rendered clips."""
     columns = ("mixture", "text", "paraphrase", "text+span", "text+span±", "span alone")
-    columns += ("wrong span", "wrong prompt", "band-pass", "ideal bands", "ideal")
+    columns += ("wrong span", "wrong prompt", "band-pass", "HPSS", "two stems", "ideal bands", "ideal")
     sets: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         sets[f"= {row['group']}"].append(row)
@@ -125,7 +166,7 @@ def plot(curve: list[dict[str, float]], found: dict[str, dict[str, float]], path
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(15, 9), gridspec_kw={"width_ratios": [1, 1.3]})
-    for name in ("gain_db", "error", "activity", "presence", "concepts", "shape"):
+    for name in ("gain_db", "likeness", "error", "activity", "presence", "concepts", "shape"):
         left.plot([line["step"] for line in curve], [line.get(name, np.nan) for line in curve], label=name)
     left.set(xlabel="step", title="training (running means of 20 steps)")
     left.legend()
@@ -164,15 +205,19 @@ def main(argv: list[str]) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     model = PromptedModel(read_bundle(args.bundle))
     bands = bandpasses(args.bank, 4 if args.smoke else 120)
-    rows, levels, began = [], [], time.monotonic()
+    voices = None if args.smoke else Shelf().open(DEFAULT)
+    rows, silent, began = [], [], time.monotonic()
     for clip in clips(args):
-        rows += measure(model, clip, bands)
-        levels += absent_db(model, clip)
+        rows += measure(model, clip, bands, voices)
+        silent += absent(model, clip)
     found = table(rows)
     print_table(found)
-    absent = f"absent prompts: median {np.median(levels):.1f} dB, worst {max(levels):.1f} dB"
-    print(f"{absent}; {time.monotonic() - began:.0f} s")
+    levels = [level for level, _ in silent]
+    deep = np.mean([level <= -20 for level in levels])
+    print(f"absent prompts: median {np.median(levels):.1f} dB, {deep:.0%} at -20 or below, worst {max(levels):.1f} dB")
+    good = answered_well(rows)
+    print(f"answered well by text alone: {', '.join(good)}; {time.monotonic() - began:.0f} s")
     curve = json.loads(args.curve.read_text(encoding="utf-8")) if args.curve else []
-    scores = {"table": found, "absent_db": levels, "rows": rows}
+    scores = {"good": good, "table": found, "absent": silent, "rows": rows}
     (args.out / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
     plot(curve, found, args.out / "curves.png")
