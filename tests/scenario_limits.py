@@ -5,10 +5,12 @@ A reason is a fact about the DAW or its scripting, never about the work left to 
 
 from __future__ import annotations
 
+from live_limits import LIVE
+
 NOT_POSSIBLE: dict[str, dict[str, tuple[str, ...]]] = {
     "ardour": {},
     "reaper": {},
-    "live": {},
+    "live": LIVE,
     "bitwig": {},
     "audacity": {},
 }

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from live_engine import OscStandIn, serving_osc
 from live_host import Host, install_live
-from live_limits import LIVE
 from live_set import Clip, LiveSet, Track
-from scenarios import SCENARIOS, Scenario
+from scenarios import Scenario, rows_for
 from test_reaper_scenarios import make_file
 
 COLOUR = 0x3366CC
@@ -24,8 +23,6 @@ GESTURES = {
     "remove": "remove",
     "batch_tracks": "tracks",
 }
-IMPOSSIBLE = {name for names in LIVE.values() for name in names}
-ROWS = [row for row in SCENARIOS if row.name not in IMPOSSIBLE]
 
 
 def open_set(folder: Path, library: Path, row: Scenario) -> tuple[Host, Track]:
@@ -90,7 +87,7 @@ def act(row: Scenario, host: Host, track: Track) -> None:
             host.run_until(lambda: bool(host.desk.entries), "the new request")
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", rows_for("live"), ids=lambda row: row.name)
 def test_in_live(row: Scenario, tmp_path: Path, engine: Callable[[Scenario, Path], OscStandIn]) -> None:
     library, mailbox = install_live(tmp_path)
     host, track = open_set(tmp_path, library, row)
@@ -190,9 +187,3 @@ def check_stems(row: Scenario, host: Host, track: Track) -> None:
         np.testing.assert_allclose(one.heard(times_s), 0.5 * heard, atol=1e-6)
     muted = [(c._state["start_time"] / 2, c._state["end_time"] / 2) for c in sources if c._state["muted"]]
     assert muted == [pytest.approx(span) for span in (row.stems if row.gesture == "remove" else ())]
-
-
-def test_live_s_limits_are_rows_of_the_table() -> None:
-    assert set(IMPOSSIBLE) <= {row.name for row in SCENARIOS}
-    assert all(reason.endswith(".") for reason in LIVE)
-    assert len(ROWS) >= 25

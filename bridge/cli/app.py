@@ -15,6 +15,7 @@ from bridge.cli.doctor import doctor
 from bridge.cli.extract import extract
 from bridge.cli.install import install
 from bridge.cli.jobs import cancel, jobs, submit
+from bridge.cli.live import live
 from bridge.cli.midi import midi
 from bridge.cli.models import models
 from bridge.cli.plugins import plugins
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (extract, serve, session, demo, submit, jobs, cancel, watch, install, doctor):
+for command in (extract, serve, session, demo, submit, jobs, cancel, watch, install, live, doctor):
     app.command()(command)
 app.add_typer(audacity)
 app.add_typer(presets)
