@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import subprocess
-import sys
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 import soundfile
 from ardour_host import Host, open_ardour, wait_for
+from ardour_stand_in import forget_engine_start
 
 import engine as engine_package
+from bridge import ardour, launcher
 
 EXCERPT = Path(engine_package.__file__).parent / "demo" / "mixture.flac"
 pytestmark = pytest.mark.ardour
@@ -28,18 +30,19 @@ POSITION, START, END = 77_777, 77_777 + 44_101, 77_777 + 4 * 44_100
 
 
 @contextmanager
-def engine(host: Host) -> Iterator[None]:
-    """`stembridge serve` as a user runs it, in the host's home."""
-    env = {**host.env, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "bridge", "serve", "--port", "0", "--out", str(host.home / "Music")]
-    with (host.home / "engine.log").open("wb") as log:
-        process = subprocess.Popen(command, env=env, cwd=host.home, stdout=log, stderr=log)
+def engine_to_be_started(host: Host) -> Iterator[None]:
+    """The scripts know how to start the engine, and none runs; the one they start is ended afterwards."""
+    command = [*launcher.command(host.mailbox), "--port", "0", "--out", str(host.home / "Music")]
+    line = launcher.background_line(command, host.mailbox / "clients" / "engine.log")
+    forget_engine_start(host.config_dir / ardour.HOST.own, line)
+    sign = host.mailbox / "engine.json"
+    assert not sign.exists()
     try:
-        wait_for((host.mailbox / "engine.json").exists, f"the engine's sign of life; see {host.home / 'engine.log'}")
         yield
     finally:
-        process.terminate()
-        process.wait(20)
+        if sign.exists():
+            os.kill(json.loads(sign.read_text())["pid"], signal.SIGTERM)
+            wait_for(lambda: not sign.exists(), "the engine's end")
 
 
 def hashes(folders: list[Path]) -> dict[str, str]:
@@ -49,13 +52,13 @@ def hashes(folders: list[Path]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """Ardour with three tracks of the same song, the engine running beside it."""
+    """Ardour with three tracks of the same song, and no engine yet."""
     home = tmp_path_factory.mktemp("home")
     samples, rate_hz = soundfile.read(EXCERPT, dtype="float32", always_2d=True)
     source = home / "media" / "the song.wav"
     source.parent.mkdir()
     soundfile.write(source, samples, rate_hz, subtype="FLOAT")
-    with open_ardour(home, "My Song", rate_hz) as host, engine(host):
+    with open_ardour(home, "My Song", rate_hz) as host, engine_to_be_started(host):
         song.add_track(host, TRACK, source, POSITION, colour=0x3366CCFF, group="Voices")
         for name in ("Tambourine", "Audio 3"):
             song.add_track(host, name, source, POSITION)
@@ -66,7 +69,7 @@ def brought_in(host: Host, times: int) -> bool:
     return sum("brought in 1" in line for line in host.log_lines()) == times
 
 
-def test_a_selection_becomes_a_stem_on_a_new_track(host: Host) -> None:
+def test_a_selection_starts_the_engine_and_becomes_a_stem_on_a_new_track(host: Host) -> None:
     before, untouched = song.saved_tracks(host), hashes([host.home / "media", host.session])
     song.select_range(host, START, END, TRACK)
     host.press("Stembridge: Extract selection")

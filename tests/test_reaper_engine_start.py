@@ -34,11 +34,7 @@ class Start:
         self.host = self.open_reaper(make_file(folder / "voice.wav", 4.0, 44_100, 2))
 
     def line_is(self, line: str) -> None:
-        parts = self.scripts / reaper.PARTS
-        text = (parts / "config.lua").read_text()
-        if "start_line" not in text:
-            (parts / "config.lua").write_text(text.replace(" }", ', start_line = "" }'))
-        forget_engine_start(parts, line)
+        forget_engine_start(self.scripts / reaper.PARTS, line)
 
     def open_reaper(self, path: Path, name: str = "project") -> Host:
         host = Host(self.scripts, self.folder / name)

@@ -28,8 +28,12 @@ function sb.engine_is_starting()
 	return age_s ~= nil and age_s >= 0 and age_s < START_S
 end
 
--- Runs a line in the background; true when that could be done. A DAW may have a better way.
-function sb.run_apart(line) return os.execute(line) end
+-- Runs a line in the background; true when that could be done. A DAW may have a better way. (Ardour has an os.execute of
+-- its own, which returns a number.)
+function sb.run_apart(line)
+	local result = os.execute(line)
+	return result == true or result == 0
+end
 
 -- As `sb.engine`, but where none runs and the installer wrote down how to start it, that is done: "starting".
 function sb.engine_or_start()

@@ -44,7 +44,9 @@ local function import_stems(entry, status)
 			return nil, line(entry, "the stem " .. tostring(status[kind]) .. " is no longer on the disk. Please ask again.")
 		end
 		stems[kind] = sb.import(status[kind])
-		if not stems[kind] then return nil, line(entry, "Ardour could not import " .. status[kind] .. ".") end
+		if not stems[kind] then
+			return nil, line(entry, "Ardour could not import the stem into the session's folder. It stays at " .. status[kind] .. ".")
+		end
 		stems[kind]:set_name(entry.piece.track .. (kind == "target" and " · " or " · no ") .. status.prompt)
 	end
 	return stems

@@ -9,6 +9,9 @@ local function files_of(region, n_channels)
 		local source = region:source(channel):to_filesource()
 		if source:isnil() then return nil, "is a compound of other regions. Bounce it first" end
 		local path, place = source:path(), source:channel()
+		local file = io.open(path, "rb")
+		if not file then return nil, "plays a file that cannot be read (" .. path .. "). Is its disk there?" end
+		file:close()
 		first = first or path
 		if path == first and place == channel then
 			files[1] = path
