@@ -177,44 +177,54 @@ def capture(pipe: Pipe, piece: Piece, path: Path) -> Path:
     return path
 
 
-def bring_in(pipe: Pipe, stem: Stem, under: int) -> None:
-    """Puts a stem on a new track, with its first sample at its position; `under` is how many tracks lie above it."""
-    before = len(_tracks(pipe))
+def bring_in(pipe: Pipe, stem: Stem, above: int, n_tracks: int) -> None:
+    """Puts a stem on a new track with its first sample at its position; `above` of the `n_tracks` then lie above it."""
     pipe.ask(f"Import2: Filename={argument(str(stem.path))}")
-    if len(_tracks(pipe)) != before + 1:
+    if len(_tracks(pipe)) != n_tracks + 1:
         raise StembridgeError("daw_refused", f"Audacity did not import {stem.path}.", "File > Import > Audio does it.")
-    _style(pipe, stem.name, muted=stem.muted)
+    pipe.ask(f"SetTrackStatus: Name={argument(stem.name)} Focused=1")
     gain_db = 20 * math.log10(max(stem.of.gain, 1e-6))
-    pipe.ask(f"SetTrackAudio: Gain={gain_db:.4f} Pan={stem.of.pan * 100:.2f}")
+    pipe.ask(f"SetTrackAudio: Mute={int(stem.muted)} Gain={gain_db:.4f} Pan={stem.of.pan * 100:.2f}")
     pipe.ask(f"SetClip: Start={stem.position / stem.of.rate_hz:.12f}")
-    for _ in range(before - under):
+    for _ in range(n_tracks - above):
         pipe.ask("TrackMoveUp:")
 
 
-def set_aside(pipe: Pipe, piece: Piece, under: int) -> None:
+def set_aside(pipe: Pipe, piece: Piece, above: int, n_tracks: int) -> None:
     """Takes the region out of its track and puts it, muted, on a track of its own at the same place."""
-    before, rate_hz = len(_tracks(pipe)), piece.track.rate_hz
+    rate_hz = piece.track.rate_hz
     pipe.ask(f"SelectTracks: Track={piece.track.index} TrackCount=1 Mode=Set")
     select_time(pipe, piece.region[0] / rate_hz, piece.region[1] / rate_hz)
     pipe.ask("SplitNew:")
-    pipe.ask(f"SelectTracks: Track={before} TrackCount=1 Mode=Set")
-    _style(pipe, f"{piece.track.shown} · original", muted=True)
-    for _ in range(before - under):
+    pipe.ask(f"SelectTracks: Track={n_tracks} TrackCount=1 Mode=Set")
+    pipe.ask(f"SetTrackStatus: Name={argument(f'{piece.track.shown} · original')} Focused=1")
+    pipe.ask("SetTrackAudio: Mute=1")
+    for _ in range(n_tracks - above):
         pipe.ask("TrackMoveUp:")
 
 
-def still_there(pipe: Pipe, piece: Piece) -> bool:
-    """Whether the piece's clip is as it was when it was read, on the track that was."""
-    if piece.track.index >= len(_tracks(pipe)):
-        return False
-    pipe.ask(f"SelectTracks: Track={piece.track.index} TrackCount=1 Mode=Set")
-    try:
-        (track,) = read_selection(pipe).tracks
-    except StembridgeError as e:
-        if e.code == "nothing_to_do":  # another kind of track is there now
-            return False
-        raise
-    return track.name == piece.track.name and piece.clip in track.clips
+def unchanged(pipe: Pipe, asked: list[Piece], known: tuple[Track, ...]) -> list[bool]:
+    """Of each piece, whether its clip still lies on the track where it was read. `known` tracks are not read again."""
+    tracks = {track.index: track for track in known}
+    missing = sorted({piece.track.index for piece in asked} - set(tracks))
+    if missing:
+        for n, index in enumerate(missing):
+            pipe.ask(f"SelectTracks: Track={index} TrackCount=1 Mode={'Add' if n else 'Set'}")
+        try:
+            tracks |= {track.index: track for track in read_selection(pipe).tracks}
+        except StembridgeError as e:
+            if e.code != "nothing_to_do":  # there are fewer tracks now, or of another kind
+                raise
+    there = [tracks.get(piece.track.index) for piece in asked]
+    return [
+        track is not None and track.name == piece.track.name and piece.clip in track.clips
+        for track, piece in zip(there, asked, strict=True)
+    ]
+
+
+def count_tracks(pipe: Pipe) -> int:
+    """How many tracks the project has, of every kind."""
+    return len(_tracks(pipe))
 
 
 def select(pipe: Pipe, selection: Selection, n_new: Mapping[int, int] = NO_TRACKS) -> None:
@@ -245,12 +255,6 @@ def show(pipe: Pipe, text: str, *, answer_s: float = CAPTURE_S) -> None:
         pipe.ask("SelectTime: Start=0 End=-1 RelativeTo=Selection")
     for n in chosen[1:]:
         pipe.ask(f"SelectTracks: Track={n} TrackCount=1 Mode=Add")
-
-
-def _style(pipe: Pipe, name: str, *, muted: bool) -> None:
-    """Of the one selected track, which also gets the focus, for it to be moved."""
-    pipe.ask(f"SetTrackStatus: Name={argument(name)} Focused=1")
-    pipe.ask(f"SetTrackAudio: Mute={int(muted)} Solo=0")
 
 
 def _tracks(pipe: Pipe) -> list[tuple[bool, str]]:

@@ -226,28 +226,32 @@ def _bring_in(
     names: list[str] = []
     n_new: Counter[int] = Counter()
     """New tracks under the track of that place."""
+    done = sorted(done, key=lambda pair: (-pair[0].track.index, -pair[0].region[0]))
     with desk.open_pipe() as pipe:
         selection = None
         with suppress(StembridgeError):  # nothing is selected now: then nothing is selected again
             selection = audacity.read_selection(pipe)
-        for piece, answer in sorted(done, key=lambda pair: (-pair[0].track.index, -pair[0].region[0])):
+        there = audacity.unchanged(pipe, [piece for piece, _ in done], selection.tracks if selection else ())
+        n_tracks = audacity.count_tracks(pipe)
+        for (piece, answer), in_place in zip(done, there, strict=True):
             stems = _stems(gesture, piece, answer)
             if lost := [stem.path for stem in stems if not stem.path.is_file()]:
                 text = f"“{piece.track.shown}”: the stem {lost[0]} is no longer on the disk."
                 troubles.append(StembridgeError("file_not_found", text, "Please ask again."))
                 continue
-            at = piece.track.index + 1 if audacity.still_there(pipe, piece) else None
-            n_new[piece.track.index] += len(stems) if at is not None else 0
-            if gesture == "remove":
-                if at is not None:
-                    audacity.set_aside(pipe, piece, at)
-                    n_new[piece.track.index] += 1
-                else:
-                    text = f"“{piece.track.shown}” was changed meanwhile, so nothing was cut from it."
-                    troubles.append(StembridgeError("daw_refused", text, "Mute the part that was removed from."))
+            before = n_tracks
+            above = piece.track.index + 1 if in_place else n_tracks
+            if gesture == "remove" and in_place:
+                audacity.set_aside(pipe, piece, above, n_tracks)
+                n_tracks += 1
+            elif gesture == "remove":
+                text = f"“{piece.track.shown}” was changed meanwhile, so nothing was cut from it."
+                troubles.append(StembridgeError("daw_refused", text, "Mute the part that was removed from."))
             for n, stem in enumerate(stems):
-                audacity.bring_in(pipe, stem, 10**6 if at is None else at + n)
+                audacity.bring_in(pipe, stem, above + n, n_tracks)
+                n_tracks += 1
                 names.append(stem.name)
+            n_new[piece.track.index] += n_tracks - before if in_place else 0
         if selection is not None:
             audacity.select(pipe, selection, n_new)
     return tuple(names)
