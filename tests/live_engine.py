@@ -31,6 +31,7 @@ class OscStandIn(StandIn):
         self.garbage = False
         self.deaf_to: list[type[api.Request]] = []
         self.pings = 0
+        self._peer = ("", 0)
 
     def run(self) -> None:
         self._sign_of_life(time.time())
@@ -53,6 +54,7 @@ class OscStandIn(StandIn):
         self.socket.close()
 
     def _hear(self, request: api.Request, peer: tuple[str, int]) -> None:
+        self._peer = peer
         if type(request) in self.deaf_to:
             self.deaf_to.remove(type(request))
             return
@@ -107,6 +109,9 @@ class OscStandIn(StandIn):
             manifest.write_text(json.dumps({"prompt": fields["prompt"]}), encoding="utf-8")
             fields["manifest"] = str(manifest)
         self.statuses[rid] = {"rid": rid, "eta_s": None, **fields}
+        if fields.get("state") == "done":
+            done = api.JobDone(f"job-{rid}", *(str(fields.get(key)) for key in ("manifest", "target", "residual")))
+            self.socket.sendto(codec.encode(done), self._peer)
 
 
 @contextmanager

@@ -20,6 +20,8 @@ SEEK_S = 1.0
 QUESTION_S = 600.0
 """How long a track may be renamed in answer to a question."""
 _SENDS_PER_TICK = 4
+_ENDS = ("job/done", "job/failed", "job/cancelled")
+"""What the engine tells by itself. Such a message may be lost, so it only hurries the next question."""
 _JOB_FIELDS = ("job", "state", "fraction", "stage", "eta_s", "code", "text", "manifest", "target", "residual")
 
 
@@ -158,7 +160,11 @@ def _listen_to_name(question: Question, track: Any, key: str) -> None:
 
 def _take(desk: Desk, name: str, values: list[Value]) -> None:
     rid = str(values[0])
-    if name == "pong" and len(values) >= 3:
+    if name in _ENDS:
+        for entry in desk.entries:
+            if entry.get("job") == rid:  # it is asked for in this tick
+                desk.asked_s.pop(entry["rid"], None)
+    elif name == "pong" and len(values) >= 3:
         _take_pong(desk, str(values[1]), values[2])
     elif name == "ack" and len(values) >= 2:
         entry = _entry(desk, rid)
