@@ -272,7 +272,9 @@ class Song(Lom):
 
     def _do_delete_track(self, index: int) -> None:
         self._set.changing("delete_track")
-        self._state["tracks"].pop(index)._state["alive"] = False
+        track = self._state["tracks"].pop(index)
+        for gone in (track, *track._state["clip_slots"], *track._state["arrangement_clips"]):
+            gone._state["alive"] = False
 
 
 class LiveSet:

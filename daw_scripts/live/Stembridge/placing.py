@@ -101,8 +101,8 @@ def _place_group(song: Any, group: list[Stem], made: Made, problems: list[str]) 
         name = track_name(group[0], kind)
         track = _free_track(song, name, group)
         if track is None:
-            track = _new_track(song, name, above, source, muted=n == 1)
-            made.tracks.append(track)
+            track = _new_track(song, name, above, source, made)
+            track.mute = n == 1
             track.set_data("stembridge", json.dumps({"job": group[0].job, "kind": kind, "prompt": group[0].prompt}))
         if source is not None:
             above = track
@@ -138,11 +138,11 @@ def _place_of(song: Any, stem: Stem) -> tuple[float, float]:
     return begin, (request["end"] - request["start"]) / request["rate"] * song.tempo / 60
 
 
-def _new_track(song: Any, name: str, above: Any, source: Any, *, muted: bool) -> Any:
+def _new_track(song: Any, name: str, above: Any, source: Any, made: Made) -> Any:
     index = -1 if above is None else list(song.tracks).index(above) + 1
     track = song.create_audio_track(index if index < len(song.tracks) else -1)
+    made.tracks.append(track)
     track.name = name
-    track.mute = muted
     if source is not None:
         track.color = source.color
     return track
