@@ -138,9 +138,9 @@ class Host:
         self.run_until(lambda: not (self.desk.entries or self.desk.unsent or self.desk.arriving), "the end")
 
 
-def install_live(folder: Path) -> tuple[Path, Path]:
-    """The script as a user gets it, and its mailbox."""
-    library, mailbox = folder / "User Library", folder / "mailbox"
+def install_live(folder: Path, state: str = ".") -> tuple[Path, Path]:
+    """The script as a user gets it, and its mailbox, which lies with the engine's state."""
+    library, mailbox = folder / "User Library", folder / state / "mailbox"
     (library / "Remote Scripts").mkdir(parents=True)
     install.install(live.HOST, library, mailbox)
     return library, mailbox
