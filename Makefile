@@ -36,7 +36,7 @@ $(VENV)/.ready-demo: pyproject.toml | $(VENV)/bin/python
 # torch is pinned and installed first: the newest release may pull gigabytes of CUDA packages.
 $(VENV)/.ready-test: pyproject.toml requirements-test.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,plots,torch,export,train,cluster,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,plots,torch,export,train,cluster,midi,test]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-test.txt
 	touch $@
 

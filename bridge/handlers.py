@@ -9,7 +9,9 @@ from typing import Any, Final, Protocol
 
 from bridge import protocol as api
 from bridge import requests, telling
-from bridge.forms import from_submit
+from bridge.again import AGAIN_FIELDS, again
+from bridge.batch_run import STATE
+from bridge.forms import from_options, from_submit
 from bridge.listeners import Listeners, client_text, udp_peer
 from bridge.presets import Preset, find_preset
 from bridge.session_fields import fields_of
@@ -19,6 +21,8 @@ from engine.jobs.job import INTERACTIVE_PRIORITY, PREVIEW_PRIORITY, Job
 from engine.request import SeparationRequest
 
 _MAX_PAGE: Final = 2**24
+_LOOKED_BACK: Final = 1_000
+"""Jobs looked through for one that is no part of a session."""
 
 
 class Queue(Protocol):
@@ -129,6 +133,23 @@ def _prefetch(call: Call, request: requests.Prefetch) -> api.Message:
     return api.Ack(request.rid, "")
 
 
+def _again(call: Call, request: requests.Again) -> api.Message:
+    base = call.backend.queue.job(request.job) if request.job else _newest(call)
+    changed = from_options(request.options, AGAIN_FIELDS)
+    to_request = call.backend.to_request
+    asked = again(base.request, changed, call.backend.presets, lambda fields: to_request(fields, False))
+    call.backend.check(asked)
+    job = call.backend.queue.submit(asked, client=client_text(call.peer, request.rid))
+    return api.Ack(request.rid, job.id)
+
+
+def _newest(call: Call) -> Job:
+    for job in call.backend.queue.jobs(0, _LOOKED_BACK):
+        if STATE not in job.request.out_dir.parts:
+            return job
+    raise StembridgeError("unknown_job", "There is no job yet to ask for again.", "Extract a region first.")
+
+
 def _session(call: Call, request: requests.Session) -> api.Message:
     client = client_text(call.peer, request.rid)
     return api.Ack(request.rid, call.backend.sessions.submit(request.path, fields_of(request.options), client))
@@ -188,6 +209,7 @@ HANDLERS: Final[dict[type[api.Request], Callable[[Call, Any], api.Message]]] = {
     requests.Submit: _submit,
     requests.Preview: _submit,
     requests.Prefetch: _prefetch,
+    requests.Again: _again,
     requests.Session: _session,
     requests.Cancel: _cancel,
     requests.CancelAll: _cancel_all,

@@ -129,6 +129,26 @@ class Prefetch(Submit):
 
 
 @dataclass(frozen=True)
+class Again(Request):
+    """Separate the region of an earlier job again, with another preset, prompt or quality: for pads and remotes, which
+    know no region. A preset stands for all that the job said besides its region and spans.
+    """
+
+    address: ClassVar[str] = "/stembridge/again"
+    changes: ClassVar[bool] = True
+    reply: ClassVar[type[Message]] = Ack
+    errors: ClassVar[tuple[str, ...]] = (*SUBMIT_ERRORS, "unknown_job")
+    job: str = arg("s", "the job's id; empty for the newest that is no part of a session", example="", default="")
+    options: tuple[Value, ...] = arg(
+        "rest",
+        "key, value, key, value … or one JSON object; the keys are `prompt`, `preset`, `name`, `keep`, `quality`, "
+        "`output`, `nfe`, `model`, `seed` and `candidates`",
+        example=("quality", "best"),
+        default=(),
+    )
+
+
+@dataclass(frozen=True)
 class Session(Request):
     """Render the stems of a whole session: plan it, render each job, write a new session beside the old one.
 
@@ -233,6 +253,6 @@ class Unload(Request):
 
 
 REQUESTS: Final[tuple[type[Request], ...]] = (
-    *(Ping, Info, Subscribe, Unsubscribe, Submit, Preview, Prefetch, Session),
+    *(Ping, Info, Subscribe, Unsubscribe, Submit, Preview, Prefetch, Again, Session),
     *(Cancel, CancelAll, Jobs, JobStatus, Presets, PresetShow, Warm, Unload),
 )

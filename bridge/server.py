@@ -16,7 +16,7 @@ from bridge import codec, osc, telling
 from bridge.handlers import Backend, Call, handle
 from bridge.listeners import Listeners, peer_of
 from bridge.protocol import Event, Request
-from bridge.requests import Submit
+from bridge.requests import Again, Session, Submit
 from bridge.sockets import Bound
 from bridge.transport import Peer, Transport
 from engine.errors import StembridgeError, internal
@@ -25,6 +25,9 @@ from engine.jobs.job import JobEvent
 MAX_REMEMBERED: Final = 20_000
 REMEMBERED_S: Final = 60.0
 """How many submits' acknowledgements are kept, and how long, to answer a repeated datagram with the same."""
+
+_REPEATABLE: Final = (Submit, Again, Session)
+"""What makes a job, and must make only one when its datagram comes twice."""
 
 logger = logging.getLogger(__name__)
 
@@ -120,14 +123,14 @@ class OscServer:
     # A datagram may arrive twice, or be sent again because the answer was lost: it must not become a second job.
 
     def _recall(self, peer: Peer, request: Request, message: bytes) -> bytes | None:
-        if not isinstance(request, Submit) or (peer, request.rid) not in self._remembered:
+        if not isinstance(request, _REPEATABLE) or (peer, request.rid) not in self._remembered:
             return None
         content, at_s, answer = self._remembered[peer, request.rid]
         fresh = time.monotonic() - at_s < REMEMBERED_S  # later, someone else may send from that port
         return answer if fresh and content == hash(message) else None
 
     def _remember(self, peer: Peer, request: Request, message: bytes, answer: bytes) -> None:
-        if isinstance(request, Submit):
+        if isinstance(request, _REPEATABLE):
             self._remembered[peer, request.rid] = (hash(message), time.monotonic(), answer)
             if len(self._remembered) > MAX_REMEMBERED:
                 self._remembered.popitem(last=False)
