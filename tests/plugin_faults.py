@@ -52,8 +52,8 @@ class Misbehaving:
     def process(self, audio, sample_rate, *, buffer_size, reset):
         if self.fault == "stereo only" and audio.shape[0] != 2:
             raise ValueError("does not support this many channels")
-        # The faults begin behind what loading a plugin feeds it: silence, and an impulse at its first second or so.
-        self.heard += audio.shape[1] if np.abs(audio).max(initial=0) > 0.3 else 0
+        # The faults begin behind what loading a plugin feeds it: silence, and one impulse.
+        self.heard += audio.shape[1] if np.abs(audio).sum() > 1 else 0
         if self.fault == "forgetful" and self.heard == 0 and not hasattr(self, "forgot"):
             self.forgot = True
             self._amount = 0.1

@@ -13,6 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.fields import FIELDS
+from bridge.intake import to_request
+from bridge.paths import local_policy
+from bridge.plugins.chain import BUILT_INS, from_text
+from bridge.plugins.process import Worker
 from bridge.presets import MAX_NAME_BYTES, Preset, check_presets, find_preset, load_presets
 from bridge.prompts import prompt_from_track
 from engine.errors import StembridgeError
@@ -156,6 +160,26 @@ WRONG = [
     (GOOD + "naming = '{source.stem}'", "naming", "{source}"),
     (GOOD + "naming = '../{source}'", "naming", "{source}"),
     (GOOD + "naming = ''", "naming", "{source}"),
+    (GOOD + "pre = 3", "pre", "[[pre]]"),
+    (GOOD + "[post]\nplugin = 'Gain'", "post", "[[post]]"),
+    (GOOD + "[[posts]]\nplugin = 'Gain'", "posts", "'post'"),
+    (GOOD + "[[post]]\nplugn = 'Gain'", "plugn", "'plugin'"),
+    (GOOD + "[[post]]\non = 'both'", "plugin", "plugin = "),
+    (GOOD + "[[post]]\nplugin = ''", "plugin", "name"),
+    (GOOD + "[[post]]\nplugin = 3", "plugin", "quotes"),
+    (GOOD + "[[post]]\nplugin = 'Gain'\non = 'all'", "on", "residual"),
+    (GOOD + "[[post]]\nplugin = 'Gain'\nlatency = 'none'", "latency", "measured"),
+    (GOOD + "[[post]]\nplugin = 'Gain'\nrequired = 'no'", "required", "true or false"),
+    (GOOD + "[[post]]\nplugin = 'Gain'\ntail_s = 100", "tail_s", "60"),
+    (GOOD + "[[post]]\nplugin = 'Gain'\ntail = 1", "tail", "'tail_s'"),
+    (GOOD + "[[post]]\nplugin = 'Gain'\nparameter = { gain_db = 1 }", "parameter", "'parameters'"),
+    (GOOD + "[[post]]\nplugin = 'Gain'\nparameters = 3", "parameters", "name = value"),
+    (GOOD + "[[post]]\nplugin = 'Gain'\nparameters = { gain_db = [1] }", "gain_db", "number"),
+    (GOOD + "[[post]]\nplugin = 'Gain'\nparameters = { gain_db = inf }", "gain_db", "finite"),
+    (GOOD + "[[post]]\nplugin = 'Gain'\npreset = 'a.vstpreset'", "preset", "built in"),
+    (GOOD + "[[post]]\nplugin = 'X'\npreset = 'a.fxp'", "preset", ".vstpreset"),
+    (GOOD + "[[pre]]\nplugin = 'Gain'\non = 'both'", "on", "keys are"),
+    (GOOD + 17 * "[[pre]]\nplugin = 'Gain'\n", "17 plugins", "16"),
 ]
 
 
@@ -199,6 +223,68 @@ def test_every_wrong_key_of_a_file_is_listed(written):
 def test_an_empty_folder_has_no_problems_and_a_missing_file_is_one(tmp_path, name):
     assert check_presets([tmp_path]) == []
     assert [problem.code for problem in check_presets([tmp_path / name])] == ["bad_preset"]
+
+
+CHAINED = """schema = 1
+title = "Chained"
+prompt = "vocals"
+[[pre]]
+plugin = "HighpassFilter"
+parameters = { cutoff_frequency_hz = 60 }
+[[post]]
+plugin = "ZamCompX2"
+preset = "hard.vstpreset"
+[[post]]
+plugin = "Reverb"
+on = "both"
+tail_s = 2
+required = false
+"""
+
+
+def test_a_presets_chains_reach_the_request(written, tmp_path, mixture_file, monkeypatch):
+    written(CHAINED, "chained.toml")
+    preset = load_presets(tmp_path)["chained"]
+    assert [use.plugin for use in preset.post] == ["ZamCompX2", "Reverb"]
+    assert preset.pre[0].parameters == {"cutoff_frequency_hz": 60.0}
+    assert preset.post[0].preset == str(tmp_path / "hard.vstpreset")
+    source = mixture_file(0.1)
+    asked = {"path": str(source), "preset": "chained"}
+    monkeypatch.setattr("bridge.plugins.places.find_spec", lambda name: object())
+    request = to_request(asked, local_policy([source], tmp_path), presets=lambda: {"chained": preset})
+    assert (from_text(request.pre), from_text(request.post)) == (preset.pre, preset.post)
+    assert SeparationRequest.from_dict(request.to_dict()) == request
+    monkeypatch.setattr("bridge.plugins.places.find_spec", lambda name: None)
+    with pytest.raises(StembridgeError, match="GPL") as caught:  # said when it is asked, not when its turn comes
+        to_request(asked, local_policy([source], tmp_path), presets=lambda: {"chained": preset})
+    assert caught.value.code == "plugin_missing"
+    with pytest.raises(StembridgeError) as caught:  # plugins are a preset's to name, not a client's
+        to_request({**asked, "post": request.post}, local_policy([source], tmp_path))
+    assert caught.value.code == "unknown_key"
+
+
+def test_a_shipped_preset_with_plugins_says_that_it_needs_them():
+    chained = [preset for preset in OURS.values() if preset.pre or preset.post]
+    assert len(chained) >= 2
+    for preset in OURS.values():
+        assert (preset in chained) == ("needs the extra [plugins]" in preset.description)
+        assert all(use.plugin in BUILT_INS and use.required for use in (*preset.pre, *preset.post))
+
+
+@pytest.mark.vst3
+@pytest.mark.parametrize("preset", [p for p in OURS.values() if p.pre or p.post], ids=lambda preset: preset.name)
+def test_a_shipped_chain_can_be_loaded(preset):
+    with Worker() as worker:
+        for chain in (preset.pre, preset.post):
+            assert len(worker.open(chain, 44_100, 2)) == len(chain)
+
+
+def test_the_clearance_check_gives_the_song_back_in_two_named_parts():
+    preset = OURS["sample-clearance"]
+    assert preset.fields() == {"prompt": "vocals", "keep": "both", "quality": "best"}
+    assert not preset.pre
+    assert not preset.post
+    assert preset.file_name(source=Path("Demo 3.wav"), prompt="vocals") == "Demo 3.clearance"
 
 
 @given(track=st.text(max_size=300), prompt=st.text(max_size=300), stem=st.text("aé声. ", min_size=1, max_size=300))

@@ -30,12 +30,14 @@ def list_presets(as_json: asking.AsJson = False) -> None:
 @presets.command()
 def show(name: Annotated[str, typer.Argument(help="The preset's name.")], as_json: asking.AsJson = False) -> None:
     """Everything one preset sets."""
+    from bridge.plugins.chain import described
     from bridge.presets import find_preset, load_presets
 
-    values = asdict(find_preset(name, load_presets()))
+    preset = find_preset(name, load_presets())
     if as_json:
-        console.write_json(values)
+        console.write_json(asdict(preset))
     else:
+        values = asdict(preset) | {"pre": described(preset.pre), "post": described(preset.post)}
         rows = [(key, str(value)) for key, value in values.items() if value not in (None, "")]
         console.write_table(("key", "value"), rows, wide=1)
 

@@ -133,6 +133,22 @@ def from_text(text: str) -> Chain:
         raise StembridgeError("bad_preset", f"The request's plugins cannot be read: {e}.", "Ask for it again.") from e
 
 
+def described(chain: Chain) -> str:
+    """The chain as a person reads it: `Compressor (ratio 3, threshold_db -24) > Gain (gain_db 4)`."""
+    return " > ".join(_told(use) for use in chain)
+
+
+def _told(use: PluginUse) -> str:
+    settings = [
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in use.parameters.items()
+    ]
+    settings += [Path(use.preset).name] if use.preset else []
+    settings += [f"on {use.on}"] if use.on != "target" else []
+    settings += [f"tail {use.tail_s:g} s"] if use.tail_s else []
+    settings += [] if use.required else ["left out if it fails"]
+    return f"{use.title} ({', '.join(settings)})" if settings else use.title
+
+
 def _wrong_keys(place: Place, table: Mapping[str, Any]) -> Iterator[StembridgeError]:
     keys = [each.name for each in fields(PluginUse) if place == "post" or each.name not in ("on", "tail_s")]
     for key, value in table.items():
