@@ -12,7 +12,7 @@ import math
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
@@ -31,6 +31,7 @@ NOTHING: Final = "Nothing is selected. Select a time range on a track, and try a
 NO_AUDIO: Final = (
     "There is no audio region in the selected range on the selected tracks. Select the track as well as the range."
 )
+HOLDS_MIDI: Final = "The selected track holds MIDI, not audio."
 NO_EXAMPLE: Final = (
     "Select a time range in which the sound is heard: it is the example, and the whole region is searched for it."
 )
@@ -102,11 +103,28 @@ class Stem:
 def read_selection(pipe: Pipe) -> Selection:
     """What is selected. The selection is as before afterwards, and nothing in the project is changed.
 
-    Raises `StembridgeError`: `nothing_to_do` where no audio track is selected; those of `Pipe`.
+    Raises `StembridgeError`: `nothing_to_do` where the project has no audio track, or only MIDI is selected; those of
+    `Pipe`.
     """
-    chosen = [n for n, (selected, kind) in enumerate(_tracks(pipe)) if selected and kind == "wave"]
+    tracks = _tracks(pipe)
+    chosen = [n for n, (selected, kind) in enumerate(tracks) if selected and kind == "wave"]
+    if not chosen and (True, "note") in tracks:
+        raise StembridgeError("nothing_to_do", HOLDS_MIDI)
     if not chosen:
-        raise StembridgeError("nothing_to_do", NOTHING)
+        # The time is selected all the same, and told only together with a track.
+        others = [n for n, (_, kind) in enumerate(tracks) if kind == "wave"]
+        if not others:
+            raise StembridgeError("nothing_to_do", NOTHING)
+        pipe.ask(f"SelectTracks: Track={others[0]} TrackCount=1 Mode=Set")
+        try:
+            return replace(_read(pipe, others[:1]), tracks=())
+        finally:
+            pipe.ask(f"SelectTracks: Track={others[0]} TrackCount=1 Mode=Remove")
+    return _read(pipe, chosen)
+
+
+def _read(pipe: Pipe, chosen: list[int]) -> Selection:
+    """The selection, with these tracks selected."""
     # Nyquist over an empty range is a dialog that blocks the pipe; this makes the range longer by exactly a second.
     pipe.ask("SelectTime: Start=0 End=1 RelativeTo=Selection")
     try:

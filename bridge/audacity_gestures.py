@@ -29,14 +29,15 @@ _SLICE_S: Final = 0.5
 """How often, while a job is waited for, it is looked whether somebody cancelled it."""
 
 Question = Callable[[str, str], str | None]
-"""(what is asked, the text to start from) → the answer; None: closed, or nobody can be asked."""
+"""(what is asked, the text to start from) → the answer; None: closed."""
 
 
 @dataclass(frozen=True)
 class Desk:
     """What a gesture works with, and whom it talks to."""
 
-    ask: Question
+    ask: Question | None
+    """None where nobody can be asked."""
     tell: Callable[[str], None]
     on_progress: Callable[[str, JobProgress], None]
     """(the track, its job's progress)"""
@@ -157,7 +158,7 @@ def _submit(
     """The job's id; None where the person closed the question. `words` keeps the answers, one for each track."""
     name = piece.track.name
     prompt = prompt or words.get(name)
-    if gesture == "remove" and prompt is None:
+    if gesture == "remove" and prompt is None and desk.ask is not None:
         answer = desk.ask(f"What is to be removed from “{piece.track.shown}”?", name)
         if not answer:
             return None
@@ -171,11 +172,9 @@ def _submit(
         try:
             job = client.submit(fields | _words(prompt, name))
         except StembridgeError as e:
-            if e.code != "no_prompt" or prompt is not None:
+            if e.code != "no_prompt" or prompt is not None or desk.ask is None:
                 raise
             answer = desk.ask(f"“{piece.track.shown}” is no prompt. What is to be taken out?", "")
-            if answer is None:
-                raise
             if not answer:
                 return None
             prompt = answer

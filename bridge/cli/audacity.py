@@ -80,12 +80,9 @@ def _do(gesture: Gesture, prompt: str | None, window: bool, port: int) -> None:
 def _desk(port: int) -> Desk:
     from bridge.audacity_gestures import Desk
 
-    return Desk(_asked, console.note, lambda track, event: None, port)
+    return Desk(_asked if sys.stdin.isatty() else None, console.note, lambda track, event: None, port)
 
 
-def _asked(question: str, default: str) -> str | None:
-    """The person's answer; None where there is no terminal to ask on."""
-    if not sys.stdin.isatty():
-        return default or None
+def _asked(question: str, default: str) -> str:
     answer: str = typer.prompt(question, default=default, err=True)
     return answer.strip()
