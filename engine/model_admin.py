@@ -17,6 +17,7 @@ from engine.errors import StembridgeError
 from engine.fetch import check_space, fetch, missing_bytes
 from engine.flow import model as flow_model
 from engine.licences import SAM_LICENCE, require
+from engine.masks import prompted as prompted_model
 from engine.masks import two_stems as mask_model
 from engine.model.releases import RELEASES, TEXT_REPOSITORY
 from engine.request import Progress
@@ -248,6 +249,8 @@ def find_removable(name: str) -> Path:
 
 def _info(bundle: Bundle) -> ModelInfo:
     embedded = bundle.folder.parent == models.EMBEDDED
+    if bundle.kind == "prompted-mask":
+        return ModelInfo(bundle, _n_bytes(bundle.folder), prompted_model.knows(bundle), "", embedded)
     if bundle.kind != "flow":
         return ModelInfo(bundle, _n_bytes(bundle.folder), mask_model.KNOWS, "", embedded)
     text = text_encoder.state_of(bundle, models.text_folder())

@@ -76,22 +76,25 @@ def choose(request: SeparationRequest) -> str:
     """The name of the model that answers a request; quick, reads no audio and opens no model.
 
     Without a name in the request: the embedded two-stem model where it knows the prompt, else the first flow model,
-    else the prompted model where the prompt is one that its manifest lists as measured good (`text_alone`). It answers
-    any other prompt only when it is named.
+    else the prompted model where the prompt is one that its manifest lists as measured good: by text alone
+    (`text_alone`) or, for a request with `+` spans, with them (`with_spans`). It answers any other prompt only when it
+    is named.
     Raises `StembridgeError`: `unknown_model`, `unsupported_prompt`, `unsupported_option`.
     """
     knows = read_intent(request.prompt) is not None
+    kinds = {b.kind: b for b in reversed(installed().values())}
+    prompted = kinds.get("prompted-mask")
     if request.model is not None:
         bundle = find(request.model)
     else:
         bundle = find(DEFAULT)
-        kinds = {b.kind: b for b in reversed(installed().values())}
+        marked = any(span.sign == "+" for span in request.spans)
         if "flow" in kinds and (not knows or request.output == "generative"):
             bundle = kinds["flow"]
-        elif not knows and "prompted-mask" in kinds and answers_well(kinds["prompted-mask"], request.prompt):
-            bundle = kinds["prompted-mask"]
+        elif not knows and prompted is not None and answers_well(prompted, request.prompt, marked=marked):
+            bundle = prompted
     if bundle.kind == "mask" and not knows:
-        raise unsupported_prompt(bundle.name, request.prompt)
+        raise unsupported_prompt(bundle.name, request.prompt, prompted.name if prompted else None)
     if bundle.kind in MASKS and request.output == "generative":
         raise no_waveform(bundle.name)
     return bundle.name

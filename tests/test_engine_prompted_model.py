@@ -5,6 +5,7 @@ Its graphs are stand-ins here, so that the arithmetic around them has known answ
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from engine import models
 from engine.bundle import Bundle, read_bundle
 from engine.errors import StembridgeError
 from engine.masks.features import features_of
-from engine.masks.prompted import PromptedModel, presence_gain, read_prompt, span_frames
+from engine.masks.prompted import PromptedModel, knows, presence_gain, read_prompt, span_frames
 from engine.request import SeparationRequest, Span
 from engine.runtime import Ask
 from engine.stft import Grid
@@ -195,13 +196,14 @@ def test_an_absent_sound_is_26_db_down_and_a_likely_one_is_not_touched():
     ("prompt", "chosen"),
     [
         ("Kick  Drum", "prompted"),
+        ("the drums", "prompted"),
         ("no drums", "prompted"),
         ("vocals", "spleeter-2stems"),
         ("theremin", None),
     ],
 )
 def test_only_prompts_measured_good_come_here_by_themselves(monkeypatch, tmp_path, prompt, chosen):
-    facts = {"text_alone": ["drums", "kick drum"]}
+    facts = {"text_alone": ["drums", "kick drum"], "with_spans": ["flute"]}
     prompted = Bundle(tmp_path, "prompted", "prompted-mask", "", "1", "Apache-2.0", {}, facts)
     known = models.installed() | {"prompted": prompted}
     monkeypatch.setattr(models, "installed", lambda: {n: b for n, b in known.items() if b.kind != "flow"})
@@ -214,3 +216,32 @@ def test_only_prompts_measured_good_come_here_by_themselves(monkeypatch, tmp_pat
         assert models.choose(asked) == "prompted"
     else:
         assert models.choose(SeparationRequest(source=(source,), out_dir=tmp_path, prompt=prompt)) == chosen
+
+
+def test_a_span_makes_more_prompts_come_here(monkeypatch, tmp_path):
+    facts = {"text_alone": ["drums"], "with_spans": ["flute"]}
+    prompted = Bundle(tmp_path, "prompted", "prompted-mask", "", "1", "Apache-2.0", {}, facts)
+    known = {"prompted": prompted, models.DEFAULT: models.find(models.DEFAULT)}
+    monkeypatch.setattr(models, "installed", lambda: known)
+    asked = SeparationRequest(source=(tmp_path / "song.wav",), out_dir=tmp_path, prompt="flute")
+    for spans in ((), (Span("-", 0.0, 1.0),)):
+        with pytest.raises(StembridgeError) as caught:
+            models.choose(replace(asked, spans=spans))
+        assert caught.value.code == "unsupported_prompt"
+        assert "prompted" in caught.value.remedy
+    assert models.choose(replace(asked, spans=(Span("+", 0.0, 1.0),))) == "prompted"
+
+
+def test_a_prompt_that_was_not_measured_good_is_answered_with_a_warning(model):
+    assert "was not measured" in model.plan(Ask("theremin")).note
+    model._bundle.facts["text_alone"] = ["drums", "kick drum"]
+    model._bundle.facts["with_spans"] = ["flute"]
+    assert model.plan(Ask("drums")).note == ""
+    assert "was not measured" in model.plan(Ask("flute")).note
+    assert model.plan(Ask("flute", (Span("+", 0.0, 1.0),))).note == ""
+
+
+def test_what_it_knows_says_first_what_it_answers_well(model):
+    assert knows(model._bundle) == "any sound, in words"
+    model._bundle.facts["answers"] = ["drums", "kick drum"]
+    assert knows(model._bundle).startswith("drums, kick drum;")

@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.bundle import read_bundle
 from engine.masks.intent import read_intent
-from engine.masks.prompted import PromptedModel
+from engine.masks.prompted import PromptedModel, span_frames
 from engine.metrics import si_sdr_db
 from engine.models import DEFAULT, Shelf
 from engine.request import Span
@@ -82,6 +82,9 @@ def measure(
         if 0.1 < flags.mean() < 0.8 and runs(flags):
             right = tuple(Span("+", a, min(b, CLIP_S)) for a, b in runs(flags))
             row["text+span"] = gain(masks(model, clip, concept.phrases[0], right))
+            inside = np.maximum(span_frames(right, _GRID, mixture.shape[1]), 0)[:, None]
+            row["mixture cut"] = gain(np.broadcast_to(inside, mixture.shape))
+            row["band-pass cut"] = gain(np.broadcast_to(inside * bands[name], mixture.shape)) if name in bands else 0.0
             row["span alone"] = gain(masks(model, clip, "", right))
             no = tuple(Span("-", a, min(b, CLIP_S)) for a, b in runs(~flags))
             row["text+span±"] = gain(masks(model, clip, concept.phrases[0], right + no))
@@ -130,6 +133,21 @@ def answered_well(rows: list[dict[str, Any]]) -> list[str]:
     return found
 
 
+def answered_well_with_spans(rows: list[dict[str, Any]]) -> list[str]:
+    """Concepts that a user can ask for who marks where they sound.
+
+    Better than what the spans cut from the mixture or its band-pass, by `_AHEAD_DB`, and worth `_WORTH_DB`.
+    """
+    found = []
+    for name in concepts():
+        some = [row for row in rows if row["concept"] == name and "text+span" in row]
+        if len(some) >= _ENOUGH:
+            mean = {c: float(np.mean([row[c] for row in some])) for c in ("text+span", "mixture cut", "band-pass cut")}
+            if mean["text+span"] >= max(_WORTH_DB, mean["mixture cut"] + _AHEAD_DB, mean["band-pass cut"] + _AHEAD_DB):
+                found.append(name)
+    return found
+
+
 def _well(rows: list[dict[str, Any]]) -> bool:
     mean = {c: float(np.mean([row[c] for row in rows])) for c in ("text", "paraphrase", "band-pass", "HPSS")}
     best = max(mean["band-pass"], mean["HPSS"])
@@ -139,7 +157,17 @@ def _well(rows: list[dict[str, Any]]) -> bool:
 def table(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Means by group and by concept of the rendered clips."""
     columns = ("mixture", "text", "paraphrase", "text+span", "text+span±", "span alone")
-    columns += ("wrong span", "wrong prompt", "band-pass", "HPSS", "two stems", "ideal bands", "ideal")
+    columns += (
+        "mixture cut",
+        "band-pass cut",
+        "wrong span",
+        "wrong prompt",
+        "band-pass",
+        "HPSS",
+        "two stems",
+        "ideal bands",
+        "ideal",
+    )
     sets: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         sets[f"= {row['group']}"].append(row)
@@ -216,8 +244,10 @@ def main(argv: list[str]) -> None:
     deep = np.mean([level <= -20 for level in levels])
     print(f"absent prompts: median {np.median(levels):.1f} dB, {deep:.0%} at -20 or below, worst {max(levels):.1f} dB")
     good = answered_well(rows)
-    print(f"answered well by text alone: {', '.join(good)}; {time.monotonic() - began:.0f} s")
+    marked = answered_well_with_spans(rows)
+    print(f"answered well by text alone: {', '.join(good)}; with spans: {', '.join(marked)}")
+    print(f"{time.monotonic() - began:.0f} s")
     curve = json.loads(args.curve.read_text(encoding="utf-8")) if args.curve else []
-    scores = {"good": good, "table": found, "absent": silent, "rows": rows}
+    scores = {"good": good, "good with spans": marked, "table": found, "absent": silent, "rows": rows}
     (args.out / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
     plot(curve, found, args.out / "curves.png")

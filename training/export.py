@@ -125,8 +125,10 @@ def write_sound_graphs(net: Network, folder: Path) -> None:
     _write(_Answer(net.head), inputs, folder / "head.onnx", names, outputs, times)
 
 
-def export(checkpoint: Path, text: Path, folder: Path, name: str, good: Sequence[str] = ()) -> None:
-    """Write the bundle. `good`: concepts that were measured to beat their baselines by text alone."""
+def export(
+    checkpoint: Path, text: Path, folder: Path, name: str, good: Sequence[str] = (), marked: Sequence[str] = ()
+) -> None:
+    """Write the bundle. `good`: concepts measured to beat their baselines by text alone; `marked`: with `+` spans."""
     from transformers import AutoModel
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,7 +146,8 @@ def export(checkpoint: Path, text: Path, folder: Path, name: str, good: Sequence
         "schema": 1, "name": name, "kind": "prompted-mask", "title": "Any prompt, with spans", "version": 1,
         "licence": "Apache-2.0", "rate_hz": 44100, "n_fft": N_FFT, "hop_samples": HOP, "n_bands": N_BANDS,
         "frames_multiple": FRAMES_MULTIPLE, "frames_window": 256, "n_tokens": N_TOKENS, "n_text": N_TEXT,
-        "presence_floor": PRESENCE_FLOOR, "text_alone": [p.casefold() for c in good for p in concepts()[c].phrases],
+        "presence_floor": PRESENCE_FLOOR, "answers": [concepts()[c].phrases[0] for c in good],
+        "text_alone": _phrases(good), "with_spans": _phrases(marked),
         "provenance": "training/ (see training/MODEL_CARD.md); text encoder: all-MiniLM-L6-v2, Apache-2.0",
         "files": {
             path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
@@ -152,6 +155,12 @@ def export(checkpoint: Path, text: Path, folder: Path, name: str, good: Sequence
         },
     }  # fmt: skip
     (folder / "bundle.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _phrases(names: Sequence[str]) -> list[str]:
+    """What their concepts are called: the phrases trained on, and the paraphrase that was measured."""
+    known = [concepts()[name] for name in names]
+    return [phrase.casefold() for concept in known for phrase in (*concept.phrases, concept.held_out[0])]
 
 
 def _write(
@@ -168,7 +177,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--good", default="", help="concepts measured good by text alone, separated by commas")
+    parser.add_argument("--scores", type=Path, help="scores.json of `evaluate`: which prompts it was measured good at")
     parser.add_argument("--name", default="prompted")
     parser.add_argument("--smoke", action="store_true", help="untrained weights")
     args = parser.parse_args(argv)
@@ -177,4 +186,5 @@ def main(argv: list[str]) -> None:
         args.out.mkdir(parents=True, exist_ok=True)
         checkpoint = args.out / "untrained.pt"
         torch.save({"ema": Network(N_BANDS).state_dict()}, checkpoint)
-    export(checkpoint, args.text, args.out, args.name, args.good.split(",") if args.good else ())
+    scores = json.loads(args.scores.read_text(encoding="utf-8")) if args.scores else {}
+    export(checkpoint, args.text, args.out, args.name, scores.get("good", ()), scores.get("good with spans", ()))

@@ -41,12 +41,13 @@ _KEPT_BYTES: Final = 128 << 20
 _ABSENT_GAIN: Final = np.float32(0.05)
 """What a mask is multiplied by where the prompt's sound is surely absent: −26 dB."""
 _PLANS_REMEMBERED: Final = 64
-_KNOWS: Final = "any sound, in words: instruments, voices, drums and their parts, synths, noise"
+_KNOWS: Final = "any sound, in words"
 _REST: Final = re.compile(
     r"^(?:the )?(?:no|non|without|minus|remove|mute|everything (?:except|but|without|minus)|all (?:except|but))"
     r"(?: for)? (?:the )?(?P<what>\S.*)$",
     re.IGNORECASE,
 )
+_ARTICLE: Final = re.compile(r"^(?:the|an?|all the) ")
 
 
 class PromptedModel:
@@ -63,7 +64,7 @@ class PromptedModel:
             version=bundle.version,
             licence=bundle.licence,
             weights_sha256=bundle.weights_sha256,
-            knows=_KNOWS,
+            knows=knows(bundle),
             grid=Grid(rate_hz, n_fft, hop // 2),
         )
         self._heard = Grid(rate_hz, n_fft, hop)
@@ -73,6 +74,7 @@ class PromptedModel:
         self._n_tokens: int = facts["n_tokens"]
         self._n_text: int = facts["n_text"]
         self._floor: float = facts["presence_floor"]
+        self._bundle = bundle
         self._vocabulary: Path = bundle.path("vocab.txt")
         self._text, self._trunk, self._head = (OnnxGraph(bundle.path(f"{n}.onnx")) for n in ("text", "trunk", "head"))
         self._kept = _Kept(_KEPT_BYTES)
@@ -108,7 +110,11 @@ class PromptedModel:
                 f"The prompt {ask.prompt!r} names no sound.",
                 "Say what to extract: acoustic guitar.",
             )
-        note = " ".join(filter(None, (f"This is everything but {what}." if rest else "", at_once(ask))))
+        but = f"This is everything but {what}." if rest else ""
+        marked = any(span.sign == "+" for span in ask.spans)
+        sure = answers_well(self._bundle, ask.prompt, marked=marked)
+        unsure = "" if sure else f"How well this model separates {what!r} was not measured, or not well: listen to it."
+        note = " ".join(filter(None, (but, unsure, at_once(ask))))
         return Plan(ask, f"not: {what}" if rest else what, note, nfe=1)
 
     def embed(self, phrase: str) -> Real:
@@ -187,9 +193,19 @@ def read_prompt(prompt: str) -> tuple[str, bool]:
     return (found["what"], True) if found else (words, False)
 
 
-def answers_well(bundle: Bundle, prompt: str) -> bool:
-    """Whether what a prompt names, or wants gone, is among the phrases its model was measured to answer well."""
-    return read_prompt(prompt)[0].casefold() in bundle.facts.get("text_alone", ())
+def knows(bundle: Bundle) -> str:
+    """What such a model can be asked for: what it answers well by name alone, then anything."""
+    names = ", ".join(bundle.facts.get("answers", ()))
+    return f"{names}; {_KNOWS}, when it is named" if names else _KNOWS
+
+
+def answers_well(bundle: Bundle, prompt: str, *, marked: bool = False) -> bool:
+    """Whether what a prompt names, or wants gone, is among the phrases its model was measured to answer well.
+
+    `marked`: whether `+` spans say where the sound is; more phrases are answered well then.
+    """
+    what = _ARTICLE.sub("", read_prompt(prompt)[0].casefold())
+    return what in bundle.facts.get("text_alone", ()) or (marked and what in bundle.facts.get("with_spans", ()))
 
 
 def span_frames(spans: Iterable[Span], grid: Grid, n_frames: int) -> Real:

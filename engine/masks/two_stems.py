@@ -172,13 +172,23 @@ def no_waveform(name: str) -> StembridgeError:
     )
 
 
-def unsupported_prompt(name: str, prompt: str) -> StembridgeError:
-    """The refusal of a prompt that a mask model does not know: what it knows, and what answers the rest."""
+def unsupported_prompt(name: str, prompt: str, open_model: str | None = None) -> StembridgeError:
+    """The refusal of a prompt that a mask model does not know: what it knows, and what answers the rest.
+
+    `open_model`: the model on this machine that takes any words, though these are none that it answers well.
+    """
     if not prompt.strip():
         return StembridgeError(
             "unsupported_prompt",
             f"There is no prompt, and the model {name} hears no spans; it knows {KNOWS}.",
             "Name one of these. Spans alone need SAM Audio: stembridge models fetch facebook/sam-audio-small",
+        )
+    if open_model is not None:
+        return StembridgeError(
+            "unsupported_prompt",
+            f"No model on this machine is known to separate {prompt!r} well; {name} knows {KNOWS}.",
+            f"To hear what {open_model} makes of it, name that model; what it answers well: stembridge models list. "
+            "For any other prompt: stembridge models fetch facebook/sam-audio-small",
         )
     return StembridgeError(
         "unsupported_prompt",
