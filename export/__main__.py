@@ -1,4 +1,4 @@
-"""What `stembridge models export` and `verify` run: `python -m export build|verify NAME …`.
+"""What `stembridge models export`, `verify` and `tune` run: `python -m export build|verify|tune NAME …`.
 
 A process of its own, because an exporter's libraries are large and the bridge knows none of them. It says what it does
 on stderr, prints its result on stdout, and ends with the exit status of `engine.errors`.
@@ -12,6 +12,7 @@ import logging
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -30,14 +31,19 @@ def main(arguments: list[str] | None = None) -> int:
     building.add_argument("--precision", choices=PRECISIONS, default="fp32")
     building.add_argument("--opset", type=int)
     verifying = commands.add_parser("verify")
-    for each in (building, verifying):
+    tuning = commands.add_parser("tune")
+    tuning.add_argument("--nfe", type=int, action="append", required=True)
+    tuning.add_argument("--audio", type=Path, required=True)
+    tuning.add_argument("--prompt", action="append", default=[])
+    tuning.add_argument("--clips", type=int, default=24)
+    for each in (building, verifying, tuning):
         each.add_argument("name")
         each.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _stop)
     try:
         bundle = models.find(given.name)
-        return _build(bundle, given) if given.command == "build" else _verify(bundle, given)
+        return {"build": _build, "verify": _verify, "tune": _tune}[given.command](bundle, given)
     except StembridgeError as e:
         return _refused(e)
     except ImportError as e:
@@ -49,7 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
             )
         )
     except KeyboardInterrupt:
-        _note("stembridge: stopped; nothing was left behind.")
+        kept = (
+            "what was done is kept, the same command goes on" if given.command == "tune" else "nothing was left behind"
+        )
+        _note(f"stembridge: stopped; {kept}.")
         return int(ExitCode.CANCELLED)
     except Exception as e:
         logging.getLogger("stembridge").exception("unexpected")
@@ -120,6 +129,34 @@ def _verify(bundle: Bundle, given: argparse.Namespace) -> int:
         _write(json.dumps(reports))
     if failed is not None:
         raise failed
+    return int(ExitCode.DONE)
+
+
+def _tune(bundle: Bundle, given: argparse.Namespace) -> int:
+    from engine.flow.open import open_flow
+    from export.telling import Telling
+    from export.tune_model import PROMPTS, tune
+
+    if bundle.kind != "flow":
+        raise StembridgeError(
+            "bad_value", f"{bundle.name} is a {bundle.kind} model; only flow models are tuned.", "Name another model."
+        )
+    stages = open_flow(bundle, models.text_folder()).stages
+    _note(f"  tuning {bundle.name} on {stages.name}")
+    telling = Telling()
+    try:
+        prompts, nfes = given.prompt or list(PROMPTS), sorted(set(given.nfe))
+        found = tune(bundle, stages, given.audio, prompts, nfes, n_examples=given.clips, told=telling)
+    finally:
+        telling.end()
+    if given.json:
+        _write(json.dumps([tuned.to_dict() for tuned in found]))
+        return int(ExitCode.DONE)
+    _write("SNR against the model's own 32 evaluations, on clips that were not fitted to:")
+    _write(f"{'evaluations':<12}{'uniform dB':>12}{'fitted dB':>12}")
+    for tuned in found:
+        file = tuned.file.name if tuned.file else "no better: nothing was written"
+        _write(f"{tuned.nfe:<12}{tuned.uniform_db:>12.1f}{tuned.held_out_db:>12.1f}  {file}")
     return int(ExitCode.DONE)
 
 

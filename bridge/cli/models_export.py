@@ -1,5 +1,5 @@
-"""`stembridge models export` and `models verify`: run by a process of their own, because exporting needs libraries
-that the bridge does not know."""
+"""`stembridge models export`, `verify` and `tune`: run by a process of their own, because they need libraries that the
+bridge does not know."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bridge.cli.ranges import parse_counts
 from engine.errors import ExitCode
 
 
@@ -37,6 +39,7 @@ def add_to(models: typer.Typer) -> None:
     """Add the commands to the group of models."""
     models.command("export")(export_model)
     models.command("verify")(verify_model)
+    models.command("tune")(tune_model)
 
 
 def export_model(
@@ -55,6 +58,26 @@ def export_model(
 def verify_model(name: Name, as_json: AsJson = False) -> None:
     """Compare a model's exports with the model again; one that differs too much is no longer used."""
     _run(["verify", name], as_json)
+
+
+def tune_model(
+    name: Name,
+    audio: Annotated[
+        Path, typer.Option(help="A folder of music such as you separate; it is only read.", file_okay=False)
+    ],
+    nfe: Annotated[str, typer.Option(help="Numbers of evaluations to tune for, 1 to 16.")] = "1,2,4,8",
+    prompts: Annotated[
+        str | None, typer.Option(help="What you ask for, with commas between; common instruments if absent.")
+    ] = None,
+    clips: Annotated[int, typer.Option(help="Pieces of 5 s that are learned from.", min=2)] = 24,
+    as_json: AsJson = False,
+) -> None:
+    """Make few evaluations of a flow model better: fit the solver to the model's own results of 32, on your audio.
+    Takes long; what was done is kept, so the same command goes on after a stop. Requests of that many evaluations use
+    the result by themselves."""
+    numbers = [f"--nfe={number}" for number in parse_counts(nfe, "--nfe")]
+    asked = [f"--prompt={prompt.strip()}" for prompt in (prompts or "").split(",") if prompt.strip()]
+    _run(["tune", name, f"--audio={audio}", f"--clips={clips}", *numbers, *asked], as_json)
 
 
 def _run(arguments: list[str], as_json: bool) -> None:

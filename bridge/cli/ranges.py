@@ -35,3 +35,16 @@ def parse_range(text: str, option: str, *, open_end: bool = False) -> tuple[floa
             "Give a start before its end. If these are minutes, join them by a dash: 12:20-12:40.",
         )
     return start_s, end_s
+
+
+def parse_counts(text: str, option: str) -> list[int]:
+    """The whole numbers of `1,2,4,8`, each once, in order. Raises `StembridgeError` (`bad_value`)."""
+    try:
+        numbers = sorted({int(part) for part in text.split(",")})
+    except ValueError as e:
+        raise StembridgeError(
+            "bad_value", f"{option} {text[:60]!r} is no list of whole numbers.", "Write 1,2,4,8."
+        ) from e
+    if numbers[0] < 1:
+        raise StembridgeError("bad_value", f"{option} holds {numbers[0]}.", "Use numbers of 1 or more.")
+    return numbers

@@ -23,6 +23,7 @@ from engine.audio import Samples
 from engine.bundle import Bundle, read_bundle
 from engine.errors import StembridgeError
 from engine.flow import clap
+from engine.flow.careful import Careful
 from engine.flow.schedule import Schedule
 from engine.flow.scoring import SCORERS, Scorers
 from engine.flow.solve import (
@@ -55,11 +56,12 @@ _ENCODE, _SOLVE = 0.1, 0.7
 class FlowModel:
     """A bundle of kind `flow`, opened. See `engine.runtime.Model` for the contract of each method."""
 
-    def __init__(self, bundle: Bundle, runtime: FlowRuntime, *, note: str = "") -> None:
-        """`note`: what every manifest should say of how it was opened; may be empty."""
+    def __init__(self, bundle: Bundle, runtime: FlowRuntime, *, note: str = "", why: str = "") -> None:
+        """`note`: what every manifest should say of how it was opened; `why`: why this runtime; both may be empty."""
         self._note = note
+        self.why = why
         self._stages: FlowRuntime | None = runtime
-        self.runtime = runtime.name
+        self._runtime = runtime.name
         self.card = ModelCard(
             name=bundle.name,
             title=bundle.title,
@@ -81,6 +83,15 @@ class FlowModel:
         self._stages = None
         self._heard.clear()
         self._solved.clear()
+
+    @property
+    def stages(self) -> FlowRuntime:
+        """The stages themselves, for what follows trajectories of its own: tuning and measurements."""
+        return self._open()
+
+    @property
+    def runtime(self) -> str:
+        return self._runtime if self._stages is None else self._stages.name
 
     def plan(self, ask: Ask) -> Plan:
         bundle = read_bundle(self._folder)  # anew: it may have been tuned since it was opened
@@ -123,12 +134,14 @@ class FlowModel:
 
     def facts(self, plan: Plan) -> Mapping[str, Any]:
         solved = self._solved.get(_key(plan))
-        told: dict[str, Any] = {}
+        told: dict[str, Any] = {"runtime_reason": self.why} if self.why else {}
+        if isinstance(self._stages, Careful) and self._stages.note:
+            told |= {"redone": self._stages.name, "note": f"{plan.note} {self._stages.note}".strip()}
         if solved is not None and solved.scores:
             told |= {"candidates": len(solved.scores), "kept_seed": solved.seed, "scores": list(solved.scores)}
         if solved is not None and solved.window_s is not None:
             short = f"Memory did not suffice for the usual windows; it was solved in windows of {solved.window_s:g} s."
-            told |= {"window_s": solved.window_s, "note": f"{plan.note} {short}".strip()}
+            told |= {"window_s": solved.window_s, "note": f"{told.get('note', plan.note)} {short}".strip()}
         return told
 
     def _waveforms(
@@ -224,7 +237,8 @@ def _key(plan: Plan) -> _Key:
 def _decoded(stages: FlowRuntime, solved: Solved, audible: tuple[int, int], *, mark: bool) -> Iterator[Samples]:
     """What the codec makes of the frames that hold the samples `audible`, silence before and after them.
 
-    The codec hears `CONTEXT_FRAMES` more on each side: what it makes of the audible ones is what it makes of the whole.
+    The codec hears `CONTEXT_FRAMES` more on each side: what it makes of the audible ones is what it makes of the whole,
+    but for float32's rounding.
     """
     n_frames, hop = solved.state.shape[1], stages.hop
     first, end = audible[0] // hop, min(-(-audible[1] // hop), n_frames)
