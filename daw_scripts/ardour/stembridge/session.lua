@@ -45,11 +45,12 @@ end
 
 -- The track for a stem: one of that name which is free at all the places, or a new one, `below` strips under its
 -- source, in its group and colour. A source that was deleted meanwhile (nil) leaves the stem at the end. Returns nil if
--- Ardour makes no track, and whether the track is new.
+-- Ardour makes no track, and whether the track is new. The first, which sounds, is none that was muted.
 function sb.stem_track(name, source, below, n_channels, places)
 	local existing = Session:route_by_name(name)
 	local track = not existing:isnil() and existing:to_track()
-	if track and not track:isnil() and track:n_outputs():n_audio() >= 1 and track:n_inputs():n_audio() == n_channels then
+	local silent = track and not track:isnil() and below == 1 and track:muted()
+	if track and not track:isnil() and not silent and track:n_outputs():n_audio() >= 1 and track:n_inputs():n_audio() == n_channels then
 		local free = true
 		for _, place in ipairs(places) do free = free and is_free(track, place.position, place.position + place.length) end
 		if free then return track, false end

@@ -1,4 +1,5 @@
 -- Brings one gesture's stems in: copies them into the project a little in each tick, then places all in one undo point.
+-- Stems of a draft come in the same way; what takes their place later only changes the file that their items play.
 local sb = ...
 
 sb.answers = {} -- rid → final status
@@ -23,16 +24,19 @@ local function stem_order(op)
 end
 
 local function stem_name(entry, kind)
-	return entry.piece.track .. (kind == "target" and " · " or " · no ") .. (sb.answers[entry.rid].prompt or "stem")
+	return entry.piece.track .. (kind == "target" and " · " or " · no ") .. (sb.known(entry).prompt or "stem")
 end
 
 -- Begins to bring one gesture in: what is to be copied, what is wrong.
 function sb.begin_arriving(entries)
-	arriving = { entries = entries, stems = {}, problems = {}, to_copy = {}, nameless = {} }
+	arriving = { entries = {}, stems = {}, problems = {}, to_copy = {}, nameless = {} }
 	for _, entry in ipairs(entries) do
-		local status = sb.answers[entry.rid]
-		if status.state == "done" then
-			local stems = { entry = entry, files = {} }
+		local status = sb.known(entry)
+		if status and not status.is_draft then table.insert(arriving.entries, entry) end
+		if not status then
+			-- its draft is in, its result is yet to come
+		elseif status.state == "done" then
+			local stems = { entry = entry, files = {}, sources = {} }
 			local gone
 			for _, kind in ipairs(stem_order(entry.op)) do
 				if not sb.exists(status[kind]) then gone = gone or tostring(status[kind]) end
@@ -40,7 +44,11 @@ function sb.begin_arriving(entries)
 			end
 			if gone then
 				for _ = 1, 2 do table.remove(arriving.to_copy) end
-				table.insert(arriving.problems, line(entry, "the stem " .. gone .. " is no longer on the disk. Please ask again."))
+				if status.is_draft then
+					sb.drafts[entry.rid] = false -- the result has just taken its place
+				else
+					table.insert(arriving.problems, line(entry, "the stem " .. gone .. " is no longer on the disk. Please ask again."))
+				end
 			else
 				table.insert(arriving.stems, stems)
 			end
@@ -60,7 +68,8 @@ function sb.copy_stems(deadline_s)
 			copy = table.remove(arriving.to_copy, 1)
 			if not copy then return false end
 			local name = sb.file_name(stem_name(copy.stems.entry, copy.kind)) .. " " -- which may have been cut short
-				.. copy.stems.entry.rid:gsub("^reaper%-", "") .. "." .. copy.kind .. ".wav"
+				.. copy.stems.entry.rid:gsub("^reaper%-", "") .. (sb.known(copy.stems.entry).is_draft and ".draft." or ".")
+				.. copy.kind .. ".wav"
 			local why
 			copy.work, why = sb.begin_copy(copy.from, name)
 			copy.failed = not copy.work and why
@@ -72,10 +81,15 @@ function sb.copy_stems(deadline_s)
 			arriving.copy = nil
 			if more == nil then
 				copy.stems.failed = true
-				table.insert(arriving.problems, line(copy.stems.entry, "the stem cannot be copied into the project's folder: "
-					.. tostring(copy.failed or why) .. ". It stays at " .. copy.from .. "."))
+				if sb.known(copy.stems.entry).is_draft then
+					sb.drafts[copy.stems.entry.rid] = false -- it is said of the result, if that cannot be copied either
+				else
+					table.insert(arriving.problems, line(copy.stems.entry, "the stem cannot be copied into the project's folder: "
+						.. tostring(copy.failed or why) .. ". It stays at " .. copy.from .. "."))
+				end
 			else
 				copy.stems.files[copy.kind] = copy.work.to
+				copy.stems.sources[copy.kind] = reaper.PCM_Source_CreateFromFile(copy.work.to)
 			end
 		end
 	until reaper.time_precise() > deadline_s
@@ -87,14 +101,14 @@ local function groups_of(stems_list)
 	local groups, order = {}, {}
 	for _, stems in ipairs(stems_list) do
 		local entry = stems.entry
-		local prompt = sb.answers[entry.rid].prompt or "stem"
+		local prompt = (sb.known(entry) or {}).prompt or "stem"
 		local key = entry.piece.track_id .. "\0" .. prompt
-		stems.sources = {}
-		for kind, path in pairs(stems.files) do stems.sources[kind] = reaper.PCM_Source_CreateFromFile(path) end
 		if stems.failed then
 			-- it was said
 		elseif not (stems.sources.target and stems.sources.residual) then
 			table.insert(arriving.problems, line(entry, "REAPER could not open " .. stems.files.target .. "."))
+		elseif entry.drafted then
+			table.insert(arriving.swaps, stems)
 		else
 			if not groups[key] then
 				groups[key] = { prompt = prompt, op = entry.op, track_id = entry.piece.track_id, stems = {} }
@@ -107,8 +121,10 @@ local function groups_of(stems_list)
 end
 
 local function mark_of(entry, kind)
-	local status = sb.answers[entry.rid]
-	return sb.encode({ job = status.job, kind = kind, op = entry.op, prompt = status.prompt, rid = entry.rid })
+	local status = sb.known(entry)
+	return sb.encode({
+		job = status.job, kind = kind, op = entry.op, prompt = status.prompt, rid = entry.rid, draft = status.is_draft,
+	})
 end
 
 local function place_group(group)
@@ -122,7 +138,7 @@ local function place_group(group)
 	for n, kind in ipairs(stem_order(group.op)) do
 		local first = group.stems[1].entry
 		local name = stem_name(first, kind)
-		local track = sb.free_stem_track(name, places)
+		local track = sb.free_stem_track(name, places, n == 1)
 		if not track then
 			track = sb.new_track(name, above, mark_of(first, kind), n_channels)
 			if n == 2 then reaper.SetMediaTrackInfo_Value(track, "B_MUTE", 1) end
@@ -141,10 +157,26 @@ local function place_group(group)
 	end
 end
 
+-- Results take their drafts' places.
+local function swap_all()
+	for _, stems in ipairs(arriving.swaps) do
+		local ok, found = pcall(sb.swap_draft, stems.entry, stems.sources, mark_of)
+		if not ok then
+			table.insert(arriving.problems, "REAPER could not place the stems: " .. tostring(found))
+		elseif found == 0 then
+			table.insert(arriving.problems, line(stems.entry, "the draft is no longer in the project, so the result was not "
+				.. "brought in. It lies at " .. stems.files.target .. "."))
+		end
+		for _, source in pairs(stems.sources) do table.insert(arriving.building, source) end
+	end
+	if #arriving.swaps > 0 then sb.log(string.format("refined %d", #arriving.swaps)) end
+end
+
 -- One undo point for the whole gesture.
 local function place_all()
-	arriving.building = {}
+	arriving.building, arriving.swaps = {}, {}
 	local groups = groups_of(arriving.stems)
+	swap_all()
 	if #groups == 0 then return end
 	local prompts = {}
 	for i, group in ipairs(groups) do prompts[i] = group.prompt end
@@ -184,6 +216,10 @@ function sb.finish_arriving()
 	local nameless, problems = all.nameless, all.problems
 	local resend = #nameless > 0 and ask_and_resend(nameless) or {}
 	for _, text in ipairs(resend) do problems[#problems + 1] = text end
+	for _, stems in ipairs(all.stems) do
+		local status = sb.known(stems.entry)
+		if status and status.is_draft and not stems.failed then sb.remember_draft(stems.entry, stems.files) end
+	end
 	sb.close(all.entries)
 	for _, source in ipairs(building) do
 		if reaper.PCM_Source_BuildPeaks(source, 0) ~= 0 then table.insert(sb.peaks, source) end

@@ -1,7 +1,7 @@
 -- Writes what a take plays into a WAV file (32-bit float), a little in each tick.
 local sb = ...
 
-local BLOCK = 512  -- frames read at once
+local BLOCK = 256  -- frames read at once
 local AT_ONCE = 128 -- values packed at once
 local FORMAT = "<" .. ("f"):rep(AT_ONCE)
 

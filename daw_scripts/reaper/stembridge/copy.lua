@@ -7,12 +7,15 @@ local BLOCK = 131072 -- bytes
 -- A copy that `sb.copy_some` carries on, or nil and why not. `name` is the copy's file name.
 function sb.begin_copy(from, name)
 	local folder = reaper.GetProjectPathEx(sb.PROJECT, "") .. "/Stembridge"
-	reaper.RecursiveCreateDirectory(folder, 0)
 	local source, why = io.open(from, "rb")
 	if not source then return nil, why end
 	local to = folder .. "/" .. name
 	local draft
 	draft, why = io.open(to .. ".part", "wb")
+	if not draft then
+		reaper.RecursiveCreateDirectory(folder, 0)
+		draft, why = io.open(to .. ".part", "wb")
+	end
 	if not draft then
 		source:close()
 		return nil, why

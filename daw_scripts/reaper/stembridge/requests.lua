@@ -97,6 +97,8 @@ function sb.send(orders)
 	if #orders > 0 then sb.project_id(true) end
 	for _, order in ipairs(orders) do
 		local entry, why = sb.entry_of(order)
+		-- Several stems come in together: drafts of the first would not be heard sooner.
+		if entry and #orders == 1 then entry.request.quality = "progressive" end
 		if not entry then
 			problems[#problems + 1] = string.format("An item on “%s” %s.", order.piece.track, why)
 		else

@@ -4,7 +4,7 @@ local sb = ...
 sb.results = {}
 
 local FINAL = { done = true, failed = true, cancelled = true, refused = true }
-local BUDGET_S = 0.0004 -- for reading and copying, of the millisecond a tick may take
+local BUDGET_S = 0.00025 -- for reading and copying, of the millisecond a tick may take
 local READS_PER_TICK = 3
 local BEAT_S, CHECK_S = 0.5, 0.5
 
@@ -62,11 +62,17 @@ local function read_answers()
 		local entry = ledger[next_read]
 		next_read = next_read + 1
 		local status = not sb.answers[entry.rid] and sb.status(entry.rid)
-		if status and status.rid == entry.rid and FINAL[status.state] then sb.answers[entry.rid] = status end
+		if status and status.rid == entry.rid then
+			if FINAL[status.state] then
+				sb.answers[entry.rid] = status
+			else
+				sb.drafts[entry.rid] = sb.draft_of(entry, status) or sb.drafts[entry.rid]
+			end
+		end
 	end
 end
 
--- The first gesture whose requests are all answered, and how many requests are open.
+-- The first gesture whose requests are all answered, or can all be heard as a draft, and how many requests are open.
 local function look_for_ready()
 	local order, gestures, n_open = {}, {}, 0
 	for _, entry in ipairs(ledger) do
@@ -76,15 +82,17 @@ local function look_for_ready()
 		else
 			local gesture = gestures[entry.gesture]
 			if not gesture then
-				gesture = { entries = {}, ready = true }
+				gesture = { entries = {}, ready = true, heard = true, news = false }
 				gestures[entry.gesture], order[#order + 1] = gesture, gesture
 			end
 			table.insert(gesture.entries, entry)
 			if not answer then gesture.ready, n_open = false, n_open + 1 end
+			gesture.heard = gesture.heard and (sb.known(entry) ~= nil or entry.drafted ~= nil)
+			gesture.news = gesture.news or (not answer and sb.known(entry) ~= nil)
 		end
 	end
 	for _, gesture in ipairs(order) do
-		if gesture.ready then return gesture.entries, n_open end
+		if gesture.ready or (gesture.heard and gesture.news) then return gesture.entries, n_open end
 	end
 	return nil, n_open
 end
@@ -96,7 +104,7 @@ local function read_ledger()
 		if project then waiting[project] = #ledger > 0 or nil end
 		if capturing then sb.end_capture(capturing.work) end
 		sb.stop_arriving()
-		project, ledger, ledger_size, sb.answers, posted, capturing = id, {}, nil, {}, {}, nil
+		project, ledger, ledger_size, sb.answers, sb.drafts, posted, capturing = id, {}, nil, {}, {}, {}, nil
 	end
 	local size = id and sb.ledger_size()
 	if size ~= ledger_size then

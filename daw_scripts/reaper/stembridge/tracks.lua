@@ -26,13 +26,15 @@ local function is_free(track, places)
 	return true
 end
 
--- A track of ours with that name which is free at all the places, or nil.
-function sb.free_stem_track(name, places)
+-- A track of ours with that name which is free at all the places, and not muted where it must be `audible`; or nil.
+function sb.free_stem_track(name, places, audible)
 	for i = 0, reaper.CountTracks(sb.PROJECT) - 1 do
 		local track = reaper.GetTrack(sb.PROJECT, i)
 		local _, its_name = reaper.GetSetMediaTrackInfo_String(track, "P_NAME", "", false)
-		local _, mark = reaper.GetSetMediaTrackInfo_String(track, "P_EXT:stembridge", "", false)
-		if its_name == name and mark ~= "" and is_free(track, places) then return track end
+		if its_name == name and not (audible and get(track, "B_MUTE") == 1) then
+			local _, mark = reaper.GetSetMediaTrackInfo_String(track, "P_EXT:stembridge", "", false)
+			if mark ~= "" and is_free(track, places) then return track end
+		end
 	end
 	return nil
 end
