@@ -21,6 +21,7 @@ import soundfile
 from bridge import ardour_slots
 
 KNOWN = ("vocals", "lead vocals", "drums")
+DRAFT = ".draft-0a1b2c3d"
 NAMELESS = ("Audio 7", "Track 1", "Track 2")
 
 
@@ -44,12 +45,13 @@ def mixture_of(fields: dict[str, Any]) -> tuple[np.ndarray, int]:
 
 class StandIn:
     """Serves one mailbox from a thread. What a test may set: `holding` keeps requests unanswered, `losing` deletes the
-    stems it makes, `torn_first` writes half a status file before the whole one, `rate_told_hz` is said of it."""
+    stems it makes, `drafting` makes drafts where they are asked for, `torn_first` writes half a status file before the
+    whole one, `rate_told_hz` is said of it."""
 
     def __init__(self, mailbox: Path, out_dir: Path, api: int) -> None:
         self.mailbox, self.out_dir, self.api = mailbox, out_dir, api
         self.requests: list[dict[str, Any]] = []
-        self.holding = self.losing = self.torn_first = False
+        self.holding = self.losing = self.torn_first = self.drafting = False
         self.rate_told_hz: int | None = None
         self.alive = True
         self._stop = threading.Event()
@@ -98,17 +100,39 @@ class StandIn:
             self._status(fields["rid"], state="refused", code="unsupported_prompt", text=text)
         else:
             self._status(fields["rid"], state="queued")
+            if self.drafting and fields.get("quality") == "progressive":
+                self._draft(fields)
             self._waiting.append(fields)
 
-    def _render(self, fields: dict[str, Any]) -> None:
+    def _stems(self, fields: dict[str, Any], share: float, mark: str) -> tuple[dict[str, Path], np.ndarray, int]:
         mixture, rate_hz = mixture_of(fields)
-        target = mixture * np.float32(0.5)
+        target = mixture * np.float32(share)
         paths = {}
         for kind, samples in (("target", target), ("residual", mixture - target)):
-            paths[kind] = self.out_dir / f"{fields['name']}.{kind}.wav"
+            paths[kind] = self.out_dir / f"{fields['name']}{mark}.{kind}.wav"
             soundfile.write(paths[kind], samples, rate_hz, subtype="FLOAT")
+        return paths, mixture, rate_hz
+
+    def _draft(self, fields: dict[str, Any]) -> None:
+        """A quarter of the mixture, to be told from the result."""
+        paths, mixture, rate_hz = self._stems(fields, 0.25, DRAFT)
+        self._status(
+            fields["rid"],
+            state="running",
+            stage="refining",
+            fraction=0.3,
+            prompt=fields.get("prompt") or "vocals",
+            sample_rate=rate_hz,
+            channels=mixture.shape[1],
+            **{f"draft_{kind}": str(path) for kind, path in paths.items()},
+        )
+
+    def _render(self, fields: dict[str, Any]) -> None:
+        paths, mixture, rate_hz = self._stems(fields, 0.5, "")
+        for kind, path in paths.items():
+            path.with_name(f"{fields['name']}{DRAFT}.{kind}.wav").unlink(missing_ok=True)
             if self.losing:
-                paths[kind].unlink()
+                path.unlink()
         if self.torn_first:
             (self.mailbox / "status" / f"{fields['rid']}.json").write_text('{"state": "do')
             time.sleep(0.3)

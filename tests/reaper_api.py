@@ -21,8 +21,19 @@ class ProjectFunctions:
     built_peaks: list[str]
     _in_block = 0
 
-    def _changes(self) -> None:
+    n_marked_dirty = 0
+    _unmarked = False
+
+    def _changes(self, take: Take | None = None) -> None:
+        """Only the sound of a take that plays already may change without an undo step, and REAPER must be told."""
+        if self._in_block == 0 and take is not None and take.source is not None:
+            self._unmarked = True
+            return
         assert self._in_block == 1, "the project is changed outside an undo block"
+
+    def _MarkProjectDirty(self, _: Any, project: int) -> None:
+        self._unmarked = False
+        self.n_marked_dirty += 1
 
     def _all_items(self) -> list[Item]:
         return [item for track in self.tracks for item in track.items]
@@ -72,7 +83,7 @@ class ProjectFunctions:
     def _strings(self, holder: Any, key: str, value: str, is_set: bool) -> tuple[bool, str]:
         if is_set:
             assert key != "GUID"
-            self._changes()
+            self._changes(holder if isinstance(holder, Take) and key == "P_EXT:stembridge" else None)
             holder.strings[key] = value
         assert key in holder.strings or key.startswith("P_EXT:"), key
         found = holder.strings.get(key, "")
@@ -213,9 +224,14 @@ class ProjectFunctions:
         return item.takes[-1]
 
     def _SetMediaItemTake_Source(self, _: Any, take: Take, source: Source) -> bool:
-        self._changes()
+        self._changes(take)
+        assert not source.destroyed
         take.source = source
         return True
+
+    def _PCM_Source_Destroy(self, _: Any, source: Source) -> None:
+        assert not source.destroyed
+        source.destroyed = all(take.source is not source for item in self._all_items() for take in item.takes)
 
     def _PCM_Source_CreateFromFile(self, _: Any, path: str) -> Source | None:
         try:

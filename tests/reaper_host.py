@@ -117,6 +117,7 @@ class Host(ProjectFunctions):
             for work in due:
                 began_s = time.thread_time()
                 work()
+                assert not self._unmarked, "the project was changed and REAPER not told"
                 self.tick_s.append(time.thread_time() - began_s)
             self._end_if_idle(script)
 

@@ -24,6 +24,7 @@ class Source:
     section_s: float = 0.0
     reverse: bool = False
     midi: bool = False
+    destroyed: bool = False
     _audio: tuple[np.ndarray, int] | None = None
 
     @property

@@ -122,6 +122,8 @@ SIGNATURES = {
     "AddMediaItemToTrack": "track",
     "AddTakeToMediaItem": "item",
     "SetMediaItemTake_Source": "take source",
+    "PCM_Source_Destroy": "source",
+    "MarkProjectDirty": "proj",
     "PCM_Source_CreateFromFile": "str",
     "PCM_Source_BuildPeaks": "source int",
     "SplitMediaItem": "item num",
