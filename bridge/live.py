@@ -8,7 +8,8 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Final
 
-from bridge.install import Host, PlannedFile
+from bridge import launcher
+from bridge.install import Host, PlannedFile, default_mailbox
 from engine.errors import StembridgeError
 
 FOLDER: Final = "Remote Scripts/Stembridge"
@@ -48,9 +49,16 @@ def plan(library: Path, mailbox: Path) -> list[PlannedFile]:
             f"{library} is not a User Library of Ableton Live: there is no folder Remote Scripts in it.",
             "Live's Settings > Library show where the User Library is; name it with --path.",
         )
-    settings = json.dumps({"mailbox": str(mailbox), "version": metadata.version("stembridge")}, ensure_ascii=False)
-    files = {**sources(), "config.json": settings + "\n"}
+    files = {**sources(), "config.json": settings(mailbox)}
     return [PlannedFile(library / FOLDER / name, text.encode(), _what(name)) for name, text in files.items()]
+
+
+def settings(mailbox: Path) -> str:
+    """`config.json`: the mailbox, the version, and the line that starts the engine."""
+    arguments = launcher.command(None if mailbox == default_mailbox() else mailbox)
+    start = launcher.background_line(arguments, mailbox / "clients" / "engine.log")
+    values = {"mailbox": str(mailbox), "version": metadata.version("stembridge"), "start_line": start}
+    return json.dumps(values, ensure_ascii=False) + "\n"
 
 
 def _what(name: str) -> str:
@@ -78,7 +86,7 @@ HOST: Final = Host(
     how_to_find="Live's Settings > Library show where the User Library is; name it with --path.",
     next_steps=(
         "Start Live. In its Settings > Link, Tempo & MIDI, choose Stembridge as a control surface.",
-        "Then, with the engine running (stembridge serve): stembridge live extract",
+        "The engine starts with the first gesture, or now, with: stembridge serve",
     ),
     switched_off=_forget_compiled,
 )

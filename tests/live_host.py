@@ -143,4 +143,13 @@ def install_live(folder: Path, state: str = ".") -> tuple[Path, Path]:
     library, mailbox = folder / "User Library", folder / state / "mailbox"
     (library / "Remote Scripts").mkdir(parents=True)
     install.install(live.HOST, library, mailbox)
+    engine_starts_with(library, "")  # no test starts a real engine by accident
     return library, mailbox
+
+
+def engine_starts_with(library: Path, line: str) -> None:
+    """Makes the installed script start the engine with that line; empty: it knows no way."""
+    config = library / live.FOLDER / "config.json"
+    values = json.loads(config.read_text(encoding="utf-8"))
+    assert "serve" in values["start_line"] or not values["start_line"]
+    config.write_text(json.dumps(values | {"start_line": line}), encoding="utf-8")

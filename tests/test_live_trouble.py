@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from live_desk import Desk, open_live_desk
-from live_host import Host
+from live_host import Host, engine_starts_with
 from live_set import LiveSet
 
 from bridge import requests
@@ -283,3 +284,43 @@ def test_many_clips_come_in_together_in_one_undo_step(desk: Desk) -> None:
     desk.host.settle()
     assert len(desk.set.undo_steps) == 1
     assert [len(track._state["arrangement_clips"]) for track in desk.set.tracks] == [12, 12, 12]
+
+
+def without_engine(desk: Desk, line: str) -> None:
+    desk.engine.fall_silent()
+    engine_starts_with(desk.host.library, line)
+    desk.host.close()
+    desk.host.open()
+
+
+def test_a_gesture_that_finds_no_engine_starts_one(desk: Desk, tmp_path: Path) -> None:
+    without_engine(desk, f"echo started >> '{tmp_path / 'started'}'")
+    told = desk.host.command("extract")
+    assert told["said"] == ["The Stembridge engine is being started; the request goes out when it is there."]
+    assert told["under_way"] == ["“Lead Vox”: waits for the engine to start"]
+    assert (tmp_path / "started").read_text() == "started\n"
+    ticks(desk)
+    desk.engine.alive = True
+    desk.host.settle()
+    assert len(desk.set.undo_steps) == 1
+    assert not (desk.mailbox / "clients" / "engine.started").exists()
+
+
+def test_an_engine_that_does_not_come_is_given_up(desk: Desk) -> None:
+    without_engine(desk, "true")
+    mark = desk.mailbox / "clients" / "engine.started"
+    mark.write_text(str(int(time.time())))  # another program has just started one
+    desk.host.press("extract")
+    desk.host.run_until(lambda: desk.host.messages != [], "the message")
+    mark.write_text(str(int(time.time()) - 61))
+    desk.host.settle()
+    assert "was started but does not answer" in desk.host.messages[-1]
+    assert desk.host.messages[-1].endswith("Nothing was sent.")
+
+
+def test_a_line_that_cannot_be_run_is_as_none(desk: Desk) -> None:
+    without_engine(desk, "false")
+    desk.do("extract")
+    (message,) = desk.host.messages
+    assert message.startswith("The Stembridge engine is not running.")
+    assert not (desk.mailbox / "clients" / "engine.started").exists()

@@ -20,6 +20,8 @@ class Settings:
 
     mailbox: Path
     version: str
+    start_line: str
+    """What starts the engine, for the system's shell; empty where it is not known."""
 
     @property
     def clients(self) -> Path:
@@ -62,6 +64,8 @@ class Desk:
     question: Question | None = None
     arriving: Any = None
     told_stopped: bool = False
+    starting: bool = False
+    """Whether the unsent requests wait for an engine that is being started."""
     sought_s: float = 0.0
     show_until_s: float = 0.0
     """Until when the progress is shown in the status bar."""
@@ -71,7 +75,7 @@ def open_desk(c_instance: Any, song: Any, application: Any, folder: Path) -> Des
     """The desk for the set that is open, with what is still under way for it. `folder` is the script's own."""
     try:
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        settings = Settings(Path(values["mailbox"]), str(values["version"]))
+        settings = Settings(Path(values["mailbox"]), str(values["version"]), str(values.get("start_line", "")))
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise RuntimeError(f"{folder / 'config.json'} is missing or torn. Type: stembridge install live") from e
     screen = messages.Screen(c_instance, settings.clients / "live.log", name_of(song))

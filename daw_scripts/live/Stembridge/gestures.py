@@ -55,13 +55,14 @@ def cancel(desk: Desk, now_s: float, prompt: str | None = None) -> None:
         return
     rounds.forget_question(desk)
     desk.unsent.clear()
+    desk.starting = False
     rounds.cancel(desk, entries, now_s)
     messages.write_log(desk.screen, f"cancelled {len(entries)} requests")
 
 
 def show(desk: Desk, now_s: float, prompt: str | None = None) -> None:
     """Says of each request how far it is, for a while."""
-    if not open_requests(desk):
+    if not open_requests(desk) and not desk.unsent:
         say(desk, messages.NOTHING_OPEN)
         return
     desk.show_until_s = now_s + SHOW_S
@@ -85,6 +86,8 @@ def progress_of(desk: Desk, entry: dict[str, Any]) -> str:
     status = desk.answers.get(entry["rid"], {})
     state = status.get("state")
     text = "waits for its turn" if state == "queued" else "is being sent"
+    if entry in desk.unsent:
+        text = "waits for the engine to start"
     if state == "running":
         text = f"{status['stage'] or 'running'}, {math.floor(100 * status['fraction'])} %"
         if status["eta_s"] >= 0:

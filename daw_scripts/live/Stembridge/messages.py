@@ -22,6 +22,8 @@ NEED_RANGE = (
 )
 NOTHING_OPEN = "No request of this session is under way."
 NOTHING_TO_REPEAT = "There is nothing to repeat yet."
+STARTING = "The Stembridge engine is being started; the request goes out when it is there."
+NOT_STARTED = "The Stembridge engine was started but does not answer. In a terminal, this says why:  stembridge serve"
 STOPPED = "The Stembridge engine is not running. Open a terminal and type:  stembridge serve"
 
 SHOW_S = 6.0

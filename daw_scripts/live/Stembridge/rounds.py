@@ -8,7 +8,7 @@ import contextlib
 import json
 from typing import Any
 
-from . import ledger, messages
+from . import ledger, messages, starting
 from .desk import FINAL, Desk, Question, close_entries, ledger_path, open_requests, say
 from .link import API
 from .osc import Value
@@ -186,6 +186,9 @@ def _take_pong(desk: Desk, version: str, api: Value) -> None:
     entries, desk.unsent = desk.unsent, []
     if not entries:
         return
+    if desk.starting:
+        desk.starting = False
+        starting.forget(desk.settings.clients)
     if api != API:
         say(desk, messages.other_engine(version, desk.settings.version))
         return
@@ -215,17 +218,30 @@ def _take_error(desk: Desk, rid: str, code: str, text: str) -> None:
 
 def _notice_silence(desk: Desk, now_s: float) -> None:
     if desk.unsent:
-        desk.unsent.clear()
-        say(desk, f"{messages.STOPPED}  Nothing was sent.")
+        _start_engine(desk)
     n_open = len(open_requests(desk))
     if n_open and not desk.told_stopped:
         desk.told_stopped = True
         say(desk, messages.stopped_meanwhile(n_open))
-    if not desk.entries:
+    if not desk.entries and not desk.unsent:
         desk.link.owes_since_s = None
     if now_s - desk.sought_s >= SEEK_S:
         desk.sought_s = now_s
         desk.link.seek()
+
+
+def _start_engine(desk: Desk) -> None:
+    """Starts one for the requests that wait, or gives them up."""
+    clients = desk.settings.clients
+    if desk.starting and starting.is_starting(clients):
+        return
+    if not desk.starting and starting.begin(clients, desk.settings.start_line):
+        desk.starting = True
+        say(desk, messages.STARTING)
+        return
+    desk.unsent.clear()
+    say(desk, f"{messages.NOT_STARTED if desk.starting else messages.STOPPED}  Nothing was sent.")
+    desk.starting = False
 
 
 def _entry(desk: Desk, rid: str) -> dict[str, Any] | None:

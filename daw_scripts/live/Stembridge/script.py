@@ -118,12 +118,12 @@ class Script:
 
     def _answer_command(self) -> None:
         """As soon as it is known whether the requests went out."""
-        if self._answer_to is None or self._desk.unsent:
+        if self._answer_to is None or (self._desk.unsent and not self._desk.starting):
             return
         place, n_said = self._answer_to
         self._answer_to = None
         desk = self._desk
-        under_way = [gestures.progress_of(desk, entry) for entry in open_requests(desk)]
+        under_way = [gestures.progress_of(desk, entry) for entry in (*open_requests(desk), *desk.unsent)]
         try:
             commands.answer(
                 place, {"said": desk.screen.said[n_said:], "under_way": under_way, "set": name_of(desk.song)}
@@ -135,7 +135,7 @@ class Script:
         desk = self._desk
         if now_s >= desk.show_until_s or desk.screen.waiting:
             return
-        under_way = open_requests(desk)
+        under_way = [*open_requests(desk), *desk.unsent]
         if not under_way:
             desk.show_until_s = 0.0
             return
