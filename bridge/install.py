@@ -29,6 +29,7 @@ RECORD: Final = "installed.json"
 MAILBOX_FOLDERS: Final = ("requests", "status", "clients")
 _MODULES: Final = {
     "ardour": "bridge.ardour",
+    "bitwig": "bridge.bitwig",
     "reaper": "bridge.reaper",
     "live": "bridge.live",
     "service": "bridge.service",
