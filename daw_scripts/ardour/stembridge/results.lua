@@ -27,6 +27,9 @@ local function close(entries)
 	end
 end
 
+-- The newest that is known of an entry: its answer, or its draft.
+local function known(entry) return answers[entry.rid] or sb.drafts[entry.rid] or nil end
+
 -- Imports one answered request's files; nil and a line of text when something is wrong with them.
 local function import_stems(entry, status)
 	status.prompt = status.prompt or "stem"
@@ -88,13 +91,28 @@ local function plan_tracks(group, problems)
 	end
 end
 
--- Imports what is done, all in one undo step, and returns the problems as lines of text.
+-- Puts results in their drafts' places.
+local function swap(swaps, problems)
+	local changed, problem = sb.swap_drafts(swaps)
+	for _, entry in ipairs(changed) do
+		problems[#problems + 1] = line(entry, "the draft is no longer in the session as it came in, so the result was not "
+			.. "brought in. It lies at " .. known(entry).target .. ".")
+	end
+	if problem then problems[#problems + 1] = "Ardour could not place the stems: " .. problem end
+	sb.log(string.format("refined %d", #swaps - #changed))
+end
+
+-- Imports what is done, all in one undo step, and returns the problems as lines of text. What takes a draft's place has
+-- a step of its own.
 local function bring_in(done, problems)
-	local groups, order = {}, {}
+	local groups, order, swaps, drafted = {}, {}, {}, {}
 	for _, entry in ipairs(done) do
-		local status = answers[entry.rid]
+		local status = known(entry)
 		local stems, problem = import_stems(entry, status)
-		if stems then
+		if stems and entry.drafted then
+			swaps[#swaps + 1] = { entry = entry, stems = stems }
+		elseif stems then
+			if status.is_draft then drafted[#drafted + 1] = { entry = entry, stems = stems } end
 			local prompt = status.prompt
 			local key = entry.piece.track_id .. "\0" .. prompt
 			if not groups[key] then
@@ -102,10 +120,13 @@ local function bring_in(done, problems)
 				order[#order + 1] = groups[key]
 			end
 			table.insert(groups[key].items, { entry = entry, stems = stems })
+		elseif status.is_draft then
+			sb.drafts[entry.rid] = false -- what is wrong is said of the result, if it is wrong there, too
 		else
 			problems[#problems + 1] = problem
 		end
 	end
+	if #swaps > 0 then swap(swaps, problems) end
 	if #order == 0 then return end
 	local works, prompts = {}, {}
 	for i, group in ipairs(order) do works[i], prompts[i] = plan_tracks(group, problems), group.prompt end
@@ -114,7 +135,8 @@ local function bring_in(done, problems)
 		for _, work in ipairs(works) do work() end
 	end)
 	if problem then problems[#problems + 1] = "Ardour could not place the stems: " .. problem end
-	sb.log(string.format("brought in %d", #done))
+	for _, one in ipairs(drafted) do sb.remember_draft(one.entry, one.stems) end
+	sb.log(string.format("brought in %d", #done - #swaps))
 end
 
 -- Asks for the prompts that no track name gave, and sends those requests again.
@@ -133,10 +155,13 @@ local function ask_and_resend(nameless)
 end
 
 local function finish(entries)
-	local done, nameless, problems = {}, {}, {}
+	local done, nameless, problems, answered = {}, {}, {}, {}
 	for _, entry in ipairs(entries) do
-		local status = answers[entry.rid]
-		if status.state == "done" then
+		local status = known(entry)
+		if answers[entry.rid] then answered[#answered + 1] = entry end
+		if not status then
+			-- its draft is in, its result is yet to come
+		elseif status.state == "done" then
 			done[#done + 1] = entry
 		elseif status.code == "no_prompt" then
 			nameless[#nameless + 1] = entry
@@ -146,7 +171,7 @@ local function finish(entries)
 	end
 	local ok, problem = pcall(bring_in, done, problems)
 	if not ok then problems[#problems + 1] = "Stembridge failed while it brought the stems in: " .. tostring(problem) end
-	close(entries)
+	close(answered)
 	if #nameless > 0 then
 		for _, text in ipairs(ask_and_resend(nameless)) do problems[#problems + 1] = text end
 	end
@@ -159,7 +184,11 @@ local function read_answers()
 		local entry = ledger[next_read]
 		next_read = next_read + 1
 		local status = not answers[entry.rid] and sb.status(entry.rid)
-		if status and FINAL[status.state] then answers[entry.rid] = status end
+		if status and FINAL[status.state] then
+			answers[entry.rid] = status
+		elseif status then
+			sb.drafts[entry.rid] = sb.draft_of(entry, status) or sb.drafts[entry.rid]
+		end
 	end
 end
 
@@ -180,16 +209,19 @@ local function look()
 		else
 			local gesture = gestures[entry.gesture]
 			if not gesture then
-				gesture = { entries = {}, ready = true }
+				gesture = { entries = {}, ready = true, heard = true, news = false }
 				gestures[entry.gesture], order[#order + 1] = gesture, gesture
 			end
 			table.insert(gesture.entries, entry)
 			if not answer then gesture.ready, n_open = false, n_open + 1 end
+			gesture.heard = gesture.heard and (known(entry) ~= nil or entry.drafted ~= nil)
+			gesture.news = gesture.news or (not answer and known(entry) ~= nil)
 		end
 	end
 	for _, gesture in ipairs(order) do
 		-- One at a time: the ledger is read anew before the next. A running take is not disturbed.
-		if gesture.ready and not Session:actively_recording() then return finish(gesture.entries) end
+		local ready = gesture.ready or (gesture.heard and gesture.news)
+		if ready and not Session:actively_recording() then return finish(gesture.entries) end
 	end
 	if n_open > 0 and n_ticks % TICKS_PER_ENGINE_CHECK == 0 then sb.look_after_engine(ledger, n_open) end
 end

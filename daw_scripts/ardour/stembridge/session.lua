@@ -124,3 +124,34 @@ function sb.silence(track, piece, position, length)
 	if part then recorded(part, function() part:set_muted(true) end) end
 	return part ~= nil
 end
+
+-- What tells an imported region's own regions from all others, after a restart too.
+function sb.source_id(region) return id_of(region:source(0)) end
+
+-- The regions that play a source, with their tracks, and are still as they were placed.
+function sb.untouched(source_id, position, length)
+	local found = {}
+	for route in Session:get_tracks():iter() do
+		local track = route:to_track()
+		for region in track:playlist():region_list():iter() do
+			if not region:to_audioregion():isnil() and sb.source_id(region) == source_id and region:start():samples() == 0
+				and region:position():samples() == position and region:length():samples() == length then
+				found[#found + 1] = { track = track, region = region }
+			end
+		end
+	end
+	return found
+end
+
+-- Inside `sb.undoable`: puts a copy of an imported region in another's place, as loud, and muted if that was.
+function sb.replace(place, region)
+	local playlist, old = place.track:playlist(), place.region
+	local copy = ARDOUR.RegionFactory.clone_region(region, true, false)
+	copy:set_name(old:name())
+	copy:to_audioregion():set_scale_amplitude(old:to_audioregion():scale_amplitude())
+	if old:muted() then copy:set_muted(true) end
+	recorded(playlist, function()
+		playlist:remove_region(old)
+		playlist:add_region(copy, old:position(), 1, false)
+	end)
+end
