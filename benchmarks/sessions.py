@@ -1,4 +1,5 @@
-"""How long a plan takes: 40 tracks, an hour long, a thousand clips, in each session format.
+"""What a batch costs: plans of 40 tracks, an hour long, a thousand clips, in each session format; and how much of the
+engine's own speed a batch keeps.
 
 Run it: `python -m benchmarks.sessions`.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -17,7 +19,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import soundfile
+
 from benchmarks.table import Figure, show
+from bridge.batch import Options, plan_batch
+from bridge.batch_run import media_folder, render_with_engine, run_batch
+from bridge.sessions.reading import read_session
+from engine import models
+from engine.separate import separate
 
 N_TRACKS: Final = 40
 N_CLIPS: Final = 25
@@ -26,13 +36,16 @@ LENGTH_S: Final = 3_600
 RATE_HZ: Final = 48_000
 MAX_PLAN_S: Final = 2.0
 MAX_PLAN_MB: Final = 300.0
+N_BATCH: Final = 12
+BATCH_CLIP_S: Final = 30.0
+MIN_THROUGHPUT: Final = 0.95
 TICKS: Final = 282_240_000 // RATE_HZ
 
 
 def main() -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory(prefix="stembridge-bench-") as folder:
-        show(list(figures(Path(folder))), "Plans of sessions")
+        show([*figures(Path(folder)), *throughput(Path(folder))], "Sessions")
 
 
 def figures(folder: Path) -> Iterator[Figure]:
@@ -46,6 +59,41 @@ def figures(folder: Path) -> Iterator[Figure]:
         assert n_jobs == expected, f"{name}: {n_jobs} of {expected} jobs"
         yield Figure(f"plan, {name}", wall_s, "s", MAX_PLAN_S, "<=", conditions)
         yield Figure(f"plan, {name}: memory", peak_mb, "MB", MAX_PLAN_MB, "<=", conditions)
+
+
+def throughput(folder: Path) -> Iterator[Figure]:
+    """A batch of clips against the same requests given to the engine one after the other, models warm in both."""
+    clips = folder / "throughput"
+    clips.mkdir()
+    noise = np.random.default_rng(0).standard_normal((round(BATCH_CLIP_S * 44_100), 2)).astype(np.float32)
+    for n in range(N_BATCH):
+        soundfile.write(clips / f"Lead Vox {n:02d}.wav", 0.1 * np.roll(noise, n, axis=0), 44_100, subtype="PCM_16")
+    session = read_session(clips)
+    raw_dir, out_dir = folder / "raw", folder / "batch"
+    shelf = models.Shelf()
+    shelf.open(models.DEFAULT)
+
+    def raw_once() -> float:
+        began_s = time.perf_counter()
+        for job in plan_batch(session, Options(), raw_dir, raw_dir / "media").jobs:
+            separate(job.request, shelf)
+        return time.perf_counter() - began_s
+
+    def batch_once() -> float:
+        plan = plan_batch(session, Options(), out_dir, media_folder(out_dir))
+        began_s = time.perf_counter()
+        outcomes = run_batch(plan, out_dir, render=lambda request, _, *rest: render_with_engine(request, shelf, *rest))
+        assert all(outcome.result is not None for outcome in outcomes)
+        return time.perf_counter() - began_s
+
+    raws, batches = [], []
+    for _ in range(3):  # in turn, so that what else the machine does meets both
+        for run, times, out in ((raw_once, raws, raw_dir), (batch_once, batches, out_dir)):
+            times.append(run())
+            shutil.rmtree(out)
+    conditions = f"{N_BATCH} clips of {BATCH_CLIP_S:g} s, stereo, embedded model; best of 3 runs each"
+    yield Figure("batch, of the engine's own speed", min(raws) / min(batches), "", MIN_THROUGHPUT, ">=", conditions)
+    yield Figure("batch, x real time", N_BATCH * BATCH_CLIP_S / min(batches), "x", None, ">=", conditions)
 
 
 def _plan(session: Path, out: Path) -> tuple[float, float, int]:

@@ -110,7 +110,7 @@ def stems_of(read: Session, folder: Path) -> tuple[NewTrack, ...]:
     )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(NAMES, REGIONS), max_size=3, unique_by=lambda track: track[0]), st.sampled_from([6000, 7002]))
 def test_what_was_written_reads_as_the_same_model(tmp_path: Path, tracks: list, version: int) -> None:
     add_files(tmp_path)

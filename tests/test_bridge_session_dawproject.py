@@ -171,7 +171,7 @@ def stems_of(read: Session, folder: Path) -> tuple[NewTrack, ...]:
     return tuple(made)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(NAMES, CLIPS), max_size=3))
 def test_what_was_written_reads_as_the_same_model(tmp_path: Path, tracks: list) -> None:
     for n in range(3):

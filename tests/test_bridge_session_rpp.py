@@ -129,7 +129,7 @@ def write_stems(read: Session, path: Path) -> None:
     write_rpp(read, tuple(added), path)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(NAMES, st.lists(st.tuples(TIMES, TIMES.map(lambda t: t + 0.01), NAMES), max_size=3)), max_size=4)
 )
