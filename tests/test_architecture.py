@@ -85,6 +85,14 @@ def test_heavy_libraries_are_imported_where_they_are_needed() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_what_is_under_the_gpl_is_imported_in_one_place_that_only_the_worker_runs() -> None:
+    files = [path for folder in ("engine", "bridge", "export") for path in files_of(folder)]
+    hosts = [path for path in files if any(name.split(".")[0] == "pedalboard" for name, _ in imports_of(path))]
+    assert [str(path.relative_to(ROOT)) for path in hosts] == ["bridge/plugins/host.py"]
+    users = [path for path in files if "bridge.plugins.host" in {name for name, _ in imports_of(path)}]
+    assert [str(path.relative_to(ROOT)) for path in users] == ["bridge/plugins/worker.py"]
+
+
 @pytest.mark.parametrize("module", ["engine.separate", "engine.models", "bridge.__main__", "bridge.server"])
 def test_starting_up_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
