@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
 from engine.masks.bands import Real, to_bands
+from engine.quality.baselines import band_of
+from engine.quality.baselines import harmonic_percussive as harmonic_percussive
+from engine.quality.baselines import ideal_ratio as ideal_ratio
 from engine.stereo import Mask
 from engine.stft import Spectrum
 from training.mixing import EDGES, Bank, stft
 from training.phrases import concepts
-
-_OUTSIDE: Final = 0.05
-"""Share of a concept's energy left outside its band on each side."""
-_MEDIAN: Final = 17
 
 
 def bandpasses(bank: Path, n_songs: int = 120) -> dict[str, Real]:
@@ -32,27 +30,8 @@ def bandpasses(bank: Path, n_songs: int = 120) -> dict[str, Real]:
     for concept in concepts().values():
         known = [spectra[name] for name in concept.covers if name in spectra]
         if known:
-            share = np.cumsum(sum(known)) / np.sum(known)
-            found[concept.name] = ((share > _OUTSIDE) & (share < 1 - _OUTSIDE)).astype(np.float32)
+            found[concept.name] = band_of(np.sum(known, axis=0)).astype(np.float32)
     return found
-
-
-def harmonic_percussive(mixture: Spectrum) -> tuple[Mask, Mask]:
-    """Masks of what lasts and of what strikes: medians of 17 frames and of 17 bins, squared (Fitzgerald, 2010)."""
-    from scipy.ndimage import median_filter
-
-    level = np.abs(mixture).mean(axis=0)
-    lasts, strikes = median_filter(level, (_MEDIAN, 1)) ** 2, median_filter(level, (1, _MEDIAN)) ** 2
-    mask = (lasts / (lasts + strikes + 1e-12)).astype(np.float32)
-    both = np.broadcast_to(mask, mixture.shape)
-    return both, 1 - both
-
-
-def ideal_ratio(target: Spectrum, mixture: Spectrum) -> Mask:
-    """The Wiener-like mask of the true stems, bin by bin."""
-    rest = mixture - target
-    wanted, other = target.real**2 + target.imag**2, rest.real**2 + rest.imag**2
-    return wanted / (wanted + other + np.float32(1e-10))
 
 
 def ideal_banded(target: Spectrum, mixture: Spectrum) -> Mask:

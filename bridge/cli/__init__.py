@@ -9,6 +9,7 @@ serve      the engine
 jobs       submit, jobs, cancel: talk to a running engine
 demo       the whole round trip on the bundled excerpt
 presets    list, show, check
+bench      quality: measurements on the user's own material
 models     list, fetch, import, remove
 install    the DAW scripts
 doctor     is this machine ready?

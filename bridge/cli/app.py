@@ -10,6 +10,7 @@ import typer
 
 from bridge.cli import console, models_export
 from bridge.cli.audacity import audacity
+from bridge.cli.bench import bench
 from bridge.cli.demo import demo
 from bridge.cli.doctor import doctor
 from bridge.cli.extract import extract
@@ -39,6 +40,7 @@ app.add_typer(audacity)
 app.add_typer(presets)
 app.add_typer(plugins)
 app.add_typer(midi)
+app.add_typer(bench)
 models_export.add_to(models)
 app.add_typer(models)
 
