@@ -6,6 +6,7 @@ Run it: `python -m benchmarks.sessions`.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -192,11 +193,38 @@ def _dawproject(place: Path) -> Path:
     return path
 
 
+def _als(place: Path) -> Path:
+    step = LENGTH_S // N_CLIPS
+    tracks = []
+    for track, starts in _places():
+        _hour(place / f"{track}.wav")
+        file = f'<SampleRef><FileRef><RelativePath Value="{track}.wav"/></FileRef></SampleRef>'
+        clips = [  # at 60 bpm a beat is a second
+            f'<AudioClip Time="{at}"><CurrentStart Value="{at}"/><CurrentEnd Value="{at + step}"/><Loop><LoopStart '
+            f'Value="{at}"/><LoopEnd Value="{LENGTH_S}"/><StartRelative Value="0"/><LoopOn Value="false"/></Loop>'
+            f'<Name Value="c"/>{file}<IsWarped Value="false"/></AudioClip>'
+            for at in starts
+        ]
+        tracks.append(
+            f'<AudioTrack><Name><EffectiveName Value="Lead Vox {track}"/></Name><DeviceChain><MainSequencer><Sample>'
+            f"<ArrangerAutomation><Events>{''.join(clips)}</Events></ArrangerAutomation></Sample></MainSequencer>"
+            "</DeviceChain></AudioTrack>"
+        )
+    path = place / "song.als"
+    text = (
+        f'<Ableton MajorVersion="5"><LiveSet><Tracks>{"".join(tracks)}</Tracks><MainTrack><DeviceChain><Mixer><Tempo>'
+        '<Manual Value="60"/></Tempo></Mixer></DeviceChain></MainTrack></LiveSet></Ableton>'
+    )
+    path.write_bytes(gzip.compress(text.encode()))
+    return path
+
+
 _MAKERS: Final[dict[str, Callable[[Path], Path]]] = {
     "folder": _folder,
     "rpp": _rpp,
     "ardour": _ardour,
     "dawproject": _dawproject,
+    "als": _als,
 }
 
 if __name__ == "__main__":
