@@ -9,7 +9,7 @@ const dgram = require("dgram");
 const fs = require("fs");
 const vm = require("vm");
 
-const project = { tracks: [], cursor: -1, popups: [], settings: {}, buttons: {}, calls: [] };
+const project = { tracks: [], cursor: -1, popups: [], settings: {}, buttons: {}, sent: [] };
 let initializing = false;
 let sockets = 0;
 
@@ -94,7 +94,7 @@ let cursorView;
 const host = {
    defineController: (...values) => values.forEach((one) => typed(one, "string", "defineController")),
    defineMidiPorts() {},
-   println: (text) => project.calls.push(["println", typed(text, "string", "println")]),
+   println: (text) => typed(text, "string", "println"),
    showPopupNotification: (text) => project.popups.push(typed(text, "string", "showPopupNotification")),
    scheduleTask: (task, ms) => setTimeout(() => task(), typed(ms, "number", "scheduleTask")),
    createApplication() {
@@ -155,6 +155,7 @@ const oscModule = {
       return {
          sendMessage(path, ...values) {
             need(!initializing, "sendMessage cannot be called during init");
+            project.sent.push(path);
             socket.send(encoded(typed(path, "string", "sendMessage"), values), port, address);
          },
       };
@@ -246,8 +247,8 @@ function opened() {
       .on("line", (line) => {
          const command = JSON.parse(line);
          guarded(() => commands[command.do](command));
-         const { tracks, popups, settings } = project;
-         answer({ tracks, popups, settings, buttons: Object.keys(project.buttons) });
+         const { tracks, popups, sent } = project;
+         answer({ tracks, popups, sent });
       })
       .on("close", () => process.exit(0));
 }

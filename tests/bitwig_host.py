@@ -24,6 +24,8 @@ class Bitwig:
     """One running script and its project."""
 
     process: subprocess.Popen[str]
+    own_port: int
+    """Where the script listens."""
 
     def do(self, what: str, **values: Any) -> dict[str, Any]:
         """The project after a command; AssertionError with the script's own error when it fails."""
@@ -63,7 +65,7 @@ def open_bitwig(folder: Path, engine_port: int) -> Iterator[Bitwig]:
         assert process.stdout is not None
         first = json.loads(process.stdout.readline())
         assert first == {"ready": True}, first
-        yield Bitwig(process)
+        yield Bitwig(process, own_port)
     finally:
         process.kill()
         process.communicate()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import soundfile
 from mixtures import make_mixture
+
+if TYPE_CHECKING:
+    from audacity_host import Host
 
 _NEEDS = {
     "ardour": ("ardour", "ardour7-lua", "Xvfb", "xdotool", "xwininfo"),
@@ -63,6 +67,15 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     for name in ("STATE", "CACHE", "CONFIG", "DATA"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
     monkeypatch.setenv("XDG_MUSIC_DIR", str(home / "Music"))
+
+
+@pytest.fixture(scope="session")
+def audacity(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """The real Audacity, started once: it takes as long as many tests."""
+    from audacity_host import open_audacity
+
+    with open_audacity(tmp_path_factory.mktemp("audacity") / "home") as host:
+        yield host
 
 
 @pytest.fixture

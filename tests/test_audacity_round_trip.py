@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from audacity_host import Host, open_audacity
+from audacity_host import Host
 
 import engine as engine_package
 from bridge import child
@@ -33,14 +33,13 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def host(room: Path) -> Iterator[Host]:
-    with open_audacity(room / "home") as host:
-        yield host
+def host(audacity: Host) -> Host:
+    return audacity
 
 
 @pytest.fixture(scope="module")
-def engine(room: Path) -> Iterator[child.Child]:
-    with child.engine(room / "out", room / "state", roots=[room]) as running:
+def engine(room: Path, host: Host) -> Iterator[child.Child]:
+    with child.engine(room / "out", room / "state", roots=[room, host.home]) as running:
         yield running
 
 
