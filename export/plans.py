@@ -12,9 +12,10 @@ from engine.artefact import Artefact, StageFiles, folder_of, read_artefact, writ
 from engine.bundle import Bundle
 from engine.errors import StembridgeError
 from engine.model.config import Sizes
+from engine.runtimes.tensorrt_library import PORTABLE, SEAL, TARGET, Library, find_library, seal
 from export.build import beside, build, put_in_place, said, share
 from export.stages import STAGES, ExportPrecision, axes, own_lengths
-from export.to_tensorrt import Library, build_plan, find_library, plan_key, profiles_of
+from export.to_tensorrt import build_plan, plan_key, profiles_of
 
 
 def build_plans(
@@ -55,10 +56,9 @@ def build_plans(
             for file in graphs.stages[name].files:
                 share(graphs.path(name).parent / file, part / file)
             made[name] = graphs.stages[name]
-        libraries = {**graphs.libraries, library.name: library.version, "target": target}
-        write_manifest(
-            replace(graphs, folder=part, runtime=library.name, libraries=libraries, stages=made, verified=None)
-        )
+        libraries = {**graphs.libraries, library.name: library.version, TARGET: target}
+        artefact = replace(graphs, folder=part, runtime=library.name, libraries=libraries, stages=made, verified=None)
+        write_manifest(replace(artefact, libraries={**libraries, SEAL: seal(artefact)}))
         put_in_place(part, out)
     return read_artefact(out)
 
@@ -66,7 +66,7 @@ def build_plans(
 def _target(library: Library) -> str:
     """What plans are built for: any GPU that TensorRT-RTX knows, or the one here."""
     if library.name == "tensorrt_rtx":
-        return "portable"
+        return PORTABLE
     import torch
 
     if not torch.cuda.is_available():

@@ -11,21 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from engine.errors import StembridgeError
+from engine.runtimes.tensorrt_library import Library, log_of
 from export.stages import Axis, Stage
-
-LIBRARIES: Final = ("tensorrt", "tensorrt_rtx")
-MIN_VERSION: Final = (10, 15)
-"""Of `tensorrt`: the first with everything strongly typed networks here need. `tensorrt_rtx` counts from 1."""
-TIMING_CACHE: Final = "timing.cache"
 
 Lengths = Mapping[str, tuple[int, int, int]]
 """Axis → least, usual and greatest length."""
@@ -54,36 +48,6 @@ PROFILES: Final[Mapping[str, Lengths]] = {
     },
 }
 """A window of up to 20 s alone; prompts, candidates or streams in a batch; whole songs and long prompts."""
-
-
-@dataclass(frozen=True)
-class Library:
-    """The TensorRT there is."""
-
-    name: str
-    version: str
-    module: Any
-
-
-def find_library() -> Library:
-    """Raises `StembridgeError` (`runtime_missing`) when neither is installed, or `tensorrt` is too old or damaged."""
-    reasons = []
-    for name in LIBRARIES:
-        try:
-            module = importlib.import_module(name)
-        except ImportError as e:
-            reasons.append(f"{name}: {e}")
-            continue
-        version = str(module.__version__)
-        if name == "tensorrt" and tuple(int(part) for part in version.split(".")[:2]) < MIN_VERSION:
-            reasons.append(f"tensorrt is {version}, older than {'.'.join(map(str, MIN_VERSION))}")
-            continue
-        return Library(name, version, module)
-    raise StembridgeError(
-        "runtime_missing",
-        f"TensorRT cannot be used ({'; '.join(reasons)}).",
-        "Install it with: pip install 'stembridge[rtx]' (NVIDIA's licence applies), or NVIDIA's own tensorrt.",
-    )
 
 
 def profiles_of(stage: Stage, sizes: Mapping[str, int], axes: Mapping[str, Axis]) -> list[dict[str, list[Any]]]:
@@ -122,7 +86,7 @@ def build_plan(
     Raises `StembridgeError` (`export_failed`) naming the stage and what the library does not accept.
     """
     trt = library.module
-    logger, errors = _logger(trt)
+    logger, errors = log_of(trt)
     builder = trt.Builder(logger)
     network = builder.create_network(_flags(trt))
     parser = trt.OnnxParser(network, logger)
@@ -150,21 +114,6 @@ def _flags(trt: Any) -> int:
     """Strongly typed, where that is still a choice."""
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
-
-
-def _logger(trt: Any) -> tuple[Any, list[str]]:
-    """A logger that keeps what the library calls errors, and the list it keeps them in."""
-    errors: list[str] = []
-
-    class Logger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, text: str) -> None:
-            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                errors.append(text.strip())
-
-    return Logger(), errors
 
 
 def _parse_errors(parser: Any) -> list[str]:

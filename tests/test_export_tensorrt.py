@@ -26,9 +26,10 @@ from engine.artefact import read_artefact
 from engine.bundle import Bundle, read_bundle
 from engine.flow.open import open_flow
 from engine.model.config import RELEASED, Sizes
+from engine.runtimes.tensorrt_library import Library, find_library
 from export.plans import build_plans
 from export.stages import STAGES, axes, own_lengths
-from export.to_tensorrt import Library, build_plan, find_library, plan_key, profiles_of
+from export.to_tensorrt import build_plan, plan_key, profiles_of
 
 pytestmark = pytest.mark.torch
 
@@ -49,9 +50,10 @@ def test_every_stage_is_built_and_nothing_twice(bundle: Bundle, models: Path, pr
     told: list[str] = []
     artefact = build_plans(bundle, models / "t5-base", precision, told=told.append)
     assert artefact.folder == bundle.folder / f"tensorrt-{precision}"
-    assert set(artefact.stages) == {stage.name for stage in STAGES}
-    for name, stage in artefact.stages.items():
-        plan = artefact.path(name)
+    assert set(artefact.stages) == {"watermark", *(stage.name for stage in STAGES)}
+    assert artefact.path("watermark").name == "watermark.onnx"
+    for name in (stage.name for stage in STAGES):
+        stage, plan = artefact.stages[name], artefact.path(name)
         assert plan.name == f"{name}-{stage.key[:16]}.plan"
         assert plan.stat().st_size > 1000
     assert artefact.verified is None
@@ -170,7 +172,7 @@ def test_an_old_or_absent_library_is_said(monkeypatch: pytest.MonkeyPatch) -> No
             return types.SimpleNamespace(__version__="10.9.0.34")
         raise ImportError("no such library")
 
-    monkeypatch.setattr("export.to_tensorrt.importlib.import_module", importing)
+    monkeypatch.setattr("engine.runtimes.tensorrt_library.importlib.import_module", importing)
     with pytest.raises(StembridgeError, match=r"10\.9\.0\.34, older than 10\.15.*no such library") as caught:
         find_library()
     assert caught.value.code == "runtime_missing"

@@ -62,7 +62,15 @@ class TorchFlow:
     Float32 on the CPU; where there is a GPU the matrices are float16 and everything delicate stays float32.
     """
 
-    def __init__(self, bundle: Bundle, text_folder: Path, *, device: Device = "auto") -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        text_folder: Path,
+        *,
+        device: Device = "auto",
+        precision: Literal["fp32", "fp16"] | None = None,
+    ) -> None:
+        """`precision`: of the big matrices; None takes the device's usual one."""
         check_installed()
         import torch
 
@@ -71,7 +79,7 @@ class TorchFlow:
 
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        precision: Final = "fp32" if device == "cpu" else "fp16"
+        precision = precision or ("fp32" if device == "cpu" else "fp16")
         self._device = device
         with within_memory(device, f"the weights of {bundle.name}"):
             self._network = load_network(bundle, device=device, precision=precision)
