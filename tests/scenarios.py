@@ -20,12 +20,14 @@ Engine = Literal[
     "loses stems",
     "torn status",
     "holds",
+    "drafts",
     "garbage",
     "stale",
     "shared",
 ]
-"""`torn status`: an answer is first seen half-written. `garbage`: what is no answer lies or comes among the answers.
-`stale`: an answer to a request of long ago is there. `shared`: another DAW's request is on the same engine."""
+"""`drafts`: where a draft is asked for it comes first. `torn status`: an answer is first seen half-written.
+`garbage`: what is no answer lies or comes among the answers. `stale`: an answer to a request of long ago is there.
+`shared`: another DAW's request is on the same engine."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ SCENARIOS = (
     Scenario("an answer of long ago", engine="stale"),
     Scenario("another DAW on the same engine", engine="shared"),
     Scenario("cancelled", engine="holds", stems=()),
+    Scenario("a draft, then its result", engine="drafts"),
 )
 
 

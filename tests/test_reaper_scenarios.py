@@ -89,7 +89,7 @@ def engine(tmp_path: Path) -> Iterator[Callable[[Scenario, Path], StandIn]]:
         stand_in = context.__enter__()
         contexts.append(context)
         stand_in.losing, stand_in.torn_first = row.engine == "loses stems", row.engine == "torn status"
-        stand_in.holding = row.engine in ("dies", "holds")
+        stand_in.holding, stand_in.drafting = row.engine in ("dies", "holds", "drafts"), row.engine == "drafts"
         litter(row, mailbox, tmp_path / row.file)
         deadline_s = time.monotonic() + 10
         while not (mailbox / "engine.json").exists():
@@ -149,6 +149,10 @@ def test_in_reaper(row: Scenario, tmp_path: Path, engine: Callable[[Scenario, Pa
         stand_in.fall_silent()
         host.run_until(lambda: host.messages != [], "the message")
         stand_in.holding, stand_in.alive = False, True
+    if row.engine == "drafts":
+        assert stand_in is not None
+        host.run_until(lambda: len(host.undo_points) == 1, "the draft")
+        stand_in.holding = False
     if row.engine == "holds":
         assert stand_in is not None
         host.run_until(lambda: len(stand_in.requests) == 1, "the request")
