@@ -257,6 +257,9 @@ class Host(ProjectFunctions):
             return 0
         return 1
 
+    def _GetOS(self, _: Script) -> str:
+        return "Other"  # Linux's
+
     def _ExecProcess(self, _: Script, line: str, timeout: int) -> str | None:
         raise AssertionError("on this system the shell starts programs")
 

@@ -74,6 +74,7 @@ SIGNATURES = {
     "RecursiveCreateDirectory": "str int",
     "GetPlayState": "",
     "ExecProcess": "str int",
+    "GetOS": "",
     "GetSet_LoopTimeRange2": "proj bool bool num num bool",
     "EnumProjectMarkers3": "proj int",
     "CountTracks": "proj",
