@@ -88,6 +88,11 @@ class Worker:
         for stream, take in ((self._process.stdout, self._lines.put), (self._process.stderr, self._hear)):
             threading.Thread(target=_read, args=(stream, take), name="plugin-worker", daemon=True).start()
 
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
+
     def __enter__(self) -> Worker:
         return self
 

@@ -58,7 +58,7 @@ class Stage:
         self._n_in = self._n_out = 0
 
     def push(self, block: Samples) -> Samples:
-        """What is ready after this block; it lags behind by the plugin's latency."""
+        """What is ready after this block, in memory of its own; it lags behind by the plugin's latency."""
         self._n_in += block.shape[1]
         return self._feed(block)
 
@@ -96,7 +96,7 @@ class Stage:
     def _feed(self, block: Samples) -> Samples:
         block = np.concatenate([self._waiting, block], axis=1) if self._waiting.shape[1] else block
         if block.shape[1] < MIN_SAMPLES:
-            self._waiting = block
+            self._waiting = block.copy()  # it may be memory that is written to next
             return block[:, :0]
         self._waiting = block[:, :0]
         out = self._run(np.ascontiguousarray(block))

@@ -105,7 +105,7 @@ def _load(hosted: Hosted, asked: dict[str, Any]) -> dict[str, Any]:
 
 def _push(hosted: Hosted, asked: dict[str, Any]) -> dict[str, Any]:
     assert hosted.audio is not None
-    block = hosted.audio.view(asked["slot"], asked["n"]).copy()
+    block = hosted.audio.view(asked["slot"], asked["n"])
     for place, stage in enumerate(hosted.stages):
         with _at_work(hosted, place):
             block = stage.push(block)
