@@ -60,6 +60,11 @@ def key_of(request: SeparationRequest) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def is_part(request: SeparationRequest) -> bool:
+    """Whether a request renders into a batch's work folder: its files move on as soon as they are whole."""
+    return STATE in request.out_dir.parts
+
+
 def media_folder(out_dir: Path) -> Path:
     """Where media out of a session's archive lies while a batch runs."""
     return out_dir / STATE / "media"

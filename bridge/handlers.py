@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from bridge import protocol as api
 from bridge import requests, telling
 from bridge.again import AGAIN_FIELDS, again
-from bridge.batch_run import STATE
+from bridge.batch_run import is_part
 from bridge.forms import from_options, from_submit
 from bridge.listeners import Listeners, client_text, udp_peer
 from bridge.presets import Preset, find_preset
@@ -145,7 +145,7 @@ def _again(call: Call, request: requests.Again) -> api.Message:
 
 def _newest(call: Call) -> Job:
     for job in call.backend.queue.jobs(0, _LOOKED_BACK):
-        if STATE not in job.request.out_dir.parts:
+        if not is_part(job.request):
             return job
     raise StembridgeError("unknown_job", "There is no job yet to ask for again.", "Extract a region first.")
 

@@ -285,7 +285,7 @@ class JobCancelled(Event):
 
 @dataclass(frozen=True)
 class SessionPlanned(Event):
-    """The session was read. Its jobs are rendered one after the other, each with events of its own."""
+    """The session was read. Its jobs are rendered one after the other."""
 
     address: ClassVar[str] = "/stembridge/session/planned"
     topic: ClassVar[Topic] = "queued"
@@ -306,6 +306,22 @@ class SessionProgress(Event):
     jobs: int = arg("i", "jobs in all", example=12)
     fraction: float = arg("f", "how much is done, 0 to 1", example=0.25)
     eta_s: float = arg("f", "time left; -1 while it cannot be told", unit="s", example=120.0)
+
+
+@dataclass(frozen=True)
+class SessionStem(Event):
+    """One job of the session has ended: its stems are on disk, whole, or it failed. The jobs of a session have no other
+    events."""
+
+    address: ClassVar[str] = "/stembridge/session/stem"
+    topic: ClassVar[Topic] = "done"
+    track: str = arg("s", "the track's name", example="Lead Vox")
+    prompt: str = arg("s", "what was extracted", example="lead vocals")
+    manifest: str = arg("s", "path of the manifest; empty when it failed", example="/music/out/Lead Vox.vocals.json")
+    target: str = arg("s", "path of the target; empty when it is not kept, or it failed", example="")
+    residual: str = arg("s", "path of the residual; empty when it is not kept, or it failed", example="")
+    code: str = arg("s", "the error's code; empty unless it failed", example="")
+    text: str = arg("s", "the error's text; empty unless it failed", example="")
 
 
 @dataclass(frozen=True)
@@ -332,7 +348,7 @@ class SessionFailed(Event):
 
 EVENTS: Final[tuple[type[Event], ...]] = (
     *(JobQueued, JobProgress, JobDraft, JobDone, JobFailed, JobCancelled),
-    *(SessionPlanned, SessionProgress, SessionDone, SessionFailed),
+    *(SessionPlanned, SessionProgress, SessionStem, SessionDone, SessionFailed),
 )
 ANSWERS: Final[tuple[type[Answer], ...]] = (
     *(Error, Ack, Pong, InfoAnswer, JobsAnswer, JobAnswer, CancelAllAnswer, PresetsAnswer, PresetAnswer),

@@ -13,6 +13,7 @@ from collections import OrderedDict, deque
 from typing import Final
 
 from bridge import codec, osc, telling
+from bridge.batch_run import is_part
 from bridge.handlers import Backend, Call, handle
 from bridge.listeners import Listeners, peer_of
 from bridge.protocol import Event, Request
@@ -164,6 +165,8 @@ class OscServer:
         else:
             self._active.discard(job.id)
             self._listeners.ended(job.id)
+        if is_part(job.request):
+            return  # the session tells it, with the place its stems end up
         packet = codec.encode(telling.event_message(event))
         for listener in self._listeners.of_topic(event.kind, peer_of(job.client)):
             self._transport.send(listener, packet)

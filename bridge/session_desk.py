@@ -1,6 +1,6 @@
 """Whole sessions, rendered by the running engine: one at a time, each job through the engine's own queue.
 
-So a preview or a region still passes between two jobs of a batch, and whoever asked hears of each. A session that is
+So a preview or a region still passes between two jobs of a batch, and whoever asked hears of each stem. A session
 under way is written down: after the engine's death the next one goes on with it, where `bridge.batch_run` remembers.
 """
 
@@ -13,11 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from bridge import protocol as api
+from bridge import telling
 from bridge.batch import BatchPlan, PlannedJob, plan_batch
 from bridge.batch_report import plan_json
 from bridge.batch_run import STATE, media_folder, write_whole
@@ -28,7 +29,7 @@ from bridge.session_fields import SessionWish, to_wish
 from bridge.sessions.reading import read_session
 from engine import models
 from engine.errors import Cancelled, StembridgeError, internal
-from engine.jobs.job import BATCH_PRIORITY, Job, JobEvent
+from engine.jobs.job import BATCH_PRIORITY, Job, JobEvent, JobState
 from engine.request import Progress, Separation, SeparationRequest
 from engine.stems import file_errors
 
@@ -207,6 +208,9 @@ class SessionDesk:
             run.finished_s += job.length_s if ended else 0.0
             fraction = event.job.progress.fraction if event.job.progress and not ended else 0.0
             self._tell(run.progress(asked.id, fraction * job.length_s), asked.client)
+            if ended and event.job.state is not JobState.CANCELLED:
+                track = plan.session.tracks[job.track].name
+                self._tell(telling.session_stem(asked.id, track, event.job), asked.client)
 
         retry = "Send the same /stembridge/session again."
         made = render_session(
@@ -217,7 +221,7 @@ class SessionDesk:
             new_session=wish.new_session,
             on_event=on_event,
             stopped=lambda: self._stopped(asked),
-            render=self._through_the_queue(asked.client),
+            render=self._through_the_queue,
         )
         report = made.report
         if report["not_reached"]:
@@ -238,24 +242,21 @@ class SessionDesk:
                 self._queue.cancel(job.id)
                 self._wait(job.id, lambda progress: None, lambda: False)
 
-    def _through_the_queue(self, client: str) -> Callable[..., Separation]:
+    def _through_the_queue(
+        self,
+        request: SeparationRequest,
+        shelf: models.Shelf,
+        on_progress: Callable[[Progress], None],
+        cancelled: Callable[[], bool],
+        waiting: Sequence[SeparationRequest],
+    ) -> Separation:
         """A `bridge.batch_run.Render` that is a job of the engine's queue."""
-
-        def render(
-            request: SeparationRequest,
-            shelf: models.Shelf,
-            on_progress: Callable[[Progress], None],
-            cancelled: Callable[[], bool],
-            waiting: Sequence[SeparationRequest],
-        ) -> Separation:
-            job = self._queue.submit(replace(request), priority=BATCH_PRIORITY, client=client)
-            ended = self._wait(job.id, on_progress, cancelled)
-            if ended.result is not None:
-                return ended.result
-            code, text = ended.error or ("cancelled", "")
-            raise Cancelled if code == "cancelled" else StembridgeError(code, text)
-
-        return render
+        job = self._queue.submit(request, priority=BATCH_PRIORITY)
+        ended = self._wait(job.id, on_progress, cancelled)
+        if ended.result is not None:
+            return ended.result
+        code, text = ended.error or ("cancelled", "")
+        raise Cancelled if code == "cancelled" else StembridgeError(code, text)
 
     def _wait(self, job_id: str, on_progress: Callable[[Progress], None], stopped: Callable[[], bool]) -> Job:
         """The job when it has ended. On a stop it is cancelled; at the engine's own end it is left to its journal."""

@@ -47,6 +47,12 @@ def snapshot(rid: str, job: Job) -> api.JobAnswer:
     return api.JobAnswer(rid, *stands, *_error(job), *_paths(job), note(job), *draft_paths(job))
 
 
+def session_stem(session: str, track: str, job: Job) -> api.SessionStem:
+    """What is told of a session's job that has ended."""
+    prompt = job.request.prompt[:_PROMPT_CHARS]
+    return api.SessionStem(session, track[:_PROMPT_CHARS], prompt, *_paths(job), *_error(job))
+
+
 def row(job: Job) -> tuple[api.Value, ...]:
     """A job in a list: job, state, fraction, prompt."""
     return (job.id, job.state.value, fraction(job), job.request.prompt[:_PROMPT_CHARS])

@@ -87,8 +87,10 @@ def test_a_session_is_planned_rendered_and_written(song: Path, tmp_path: Path) -
         assert json.loads(Path(planned.plan).read_text())["skipped"][0]["code"] == "file_not_found"
         done = ear.until(api.SessionDone, api.SessionFailed, job=session)
         assert (done.done, done.failed) == (3, 0)
-        jobs = [m for m in ear.heard if isinstance(m, api.JobDone)]
-        assert len({job.job for job in jobs}) == 3
+        stems = [m for m in ear.heard if isinstance(m, api.SessionStem)]
+        assert [stem.track for stem in stems] == ["Lead Vox", "Lead Vox", "Choir"]
+        assert all(Path(path).exists() for stem in stems for path in (stem.target, stem.residual, stem.manifest))
+        assert not any(isinstance(m, api.JobDone | api.JobProgress) for m in ear.heard)
         fractions = [m.fraction for m in ear.heard if isinstance(m, api.SessionProgress)]
         assert fractions == sorted(fractions)
     report = json.loads(Path(done.report).read_text())
@@ -225,8 +227,9 @@ def test_a_kill_loses_neither_the_session_nor_what_it_has_done(
     ):  # it does not stop cleanly
         with Client(first.port) as client:
             ear = Ear(client)
-            ear.until(api.SessionPlanned, job=ask(client, song))
-            ear.until(api.JobDone, job=_first_job(ear))
+            session = ask(client, song)
+            ear.until(api.SessionPlanned, job=session)
+            ear.until(api.SessionStem, job=session)
         first.process.kill()
         first.process.wait()
     assert not list(out.glob("*.wav"))
@@ -238,10 +241,3 @@ def test_a_kill_loses_neither_the_session_nor_what_it_has_done(
     stems = sorted(path.name for path in (out / "Song stems").glob("*.wav"))
     assert len(stems) == 6
     assert not list((out / "Song stems" / ".stembridge" / "work").iterdir())
-
-
-def _first_job(ear: Ear) -> str:
-    while True:
-        message = codec.decode_answer(ear.socket.recv(65_536))
-        if isinstance(message, api.JobProgress):
-            return message.job
