@@ -30,7 +30,7 @@ from export.__main__ import main as export
 from export.telling import in_words
 
 pytestmark = pytest.mark.torch
-LIMIT_S = 300
+LIMIT_S = 600
 
 
 @pytest.fixture
