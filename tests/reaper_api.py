@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import soundfile
 from reaper_project import Item, Source, Take, Track
-from reaper_signatures import Accessor, Array
+from reaper_signatures import SIGNATURES, SINCE_7_62, Accessor, Array, Marker
 
 
 class ProjectFunctions:
@@ -19,6 +19,7 @@ class ProjectFunctions:
     range_s: tuple[float, float]
     undo_points: list[str]
     built_peaks: list[str]
+    version = (7, 78)
     _in_block = 0
 
     n_marked_dirty = 0
@@ -49,6 +50,29 @@ class ProjectFunctions:
         if index >= len(self.markers):
             return 0, False, 0.0, 0.0, "", 0, 0
         return int(index) + 1, *self.markers[int(index)], int(index) + 1, 0
+
+    def _APIExists(self, script: Any, name: str) -> bool:
+        return name in self.functions()
+
+    def _GetNumRegionsOrMarkers(self, _: Any, project: int) -> int:
+        return len(self.markers)
+
+    def _GetRegionOrMarker(self, _: Any, project: int, index: int, guid: str) -> Marker | None:
+        assert guid == ""
+        return Marker(*self.markers[int(index)]) if 0 <= index < len(self.markers) else None
+
+    def _GetRegionOrMarkerInfo_Value(self, _: Any, project: int, marker: Marker, key: str) -> float:
+        return float({"B_ISREGION": marker.is_region, "D_STARTPOS": marker.from_s, "D_ENDPOS": marker.to_s}[key])
+
+    def _GetSetRegionOrMarkerInfo_String(
+        self, _: Any, project: int, marker: Marker, key: str, value: str, is_set: bool
+    ) -> tuple[bool, str]:
+        assert (key, is_set) == ("P_NAME", False)
+        return True, marker.name
+
+    def functions(self) -> set[str]:
+        """The names of REAPER's functions in this version."""
+        return set(SIGNATURES) - (SINCE_7_62 if self.version < (7, 62) else set())
 
     def _CountTracks(self, _: Any, project: int) -> int:
         return len(self.tracks)

@@ -164,6 +164,8 @@ class Host(ProjectFunctions):
     def _api(self, script: Script) -> dict[str, Any]:
         table = {}
         for name, types in SIGNATURES.items():
+            if name not in self.functions():
+                continue
             method = getattr(self, f"_{name}")
             table[name] = self._checked(name, types.split(), lambda *a, method=method: method(script, *a))
         return table

@@ -18,6 +18,14 @@ class Accessor:
     open: bool = True
 
 
+@dataclass(eq=False)
+class Marker:
+    is_region: bool
+    from_s: float
+    to_s: float
+    name: str
+
+
 class Array:
     """reaper.array, as far as it is used."""
 
@@ -49,6 +57,7 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
     "take": lambda value: isinstance(value, Take),
     "source": lambda value: isinstance(value, Source),
     "accessor": lambda value: isinstance(value, Accessor),
+    "marker": lambda value: isinstance(value, Marker),
     "array": lambda value: isinstance(value, Array),
     "any": lambda value: True,
 }
@@ -76,7 +85,12 @@ SIGNATURES = {
     "ExecProcess": "str int",
     "GetOS": "",
     "GetSet_LoopTimeRange2": "proj bool bool num num bool",
+    "APIExists": "str",
     "EnumProjectMarkers3": "proj int",
+    "GetNumRegionsOrMarkers": "proj",
+    "GetRegionOrMarker": "proj int str",
+    "GetRegionOrMarkerInfo_Value": "proj marker str",
+    "GetSetRegionOrMarkerInfo_String": "proj marker str str bool",
     "CountTracks": "proj",
     "GetTrack": "proj int",
     "CountSelectedTracks": "proj",
@@ -130,3 +144,11 @@ SIGNATURES = {
     "SplitMediaItem": "item num",
 }
 """Function → the types of its arguments as REAPER's API help gives them; `?` marks one that may be left out."""
+
+SINCE_7_62 = {
+    "GetNumRegionsOrMarkers",
+    "GetRegionOrMarker",
+    "GetRegionOrMarkerInfo_Value",
+    "GetSetRegionOrMarkerInfo_String",
+}
+"""Functions that an older REAPER lacks."""

@@ -222,8 +222,9 @@ def test_what_is_known_of_a_stem_lies_on_it(desk: Desk) -> None:
     assert take.strings["P_NAME"] == "Lead Vox · vocals"
 
 
-@pytest.mark.parametrize("playrate", [1.0, 0.5])
-def test_regions_say_what_sounds_where(desk: Desk, playrate: float) -> None:
+@pytest.mark.parametrize(("playrate", "version"), [(1.0, (7, 78)), (0.5, (7, 78)), (1.0, (6, 9))])
+def test_regions_say_what_sounds_where(desk: Desk, playrate: float, version: tuple[int, int]) -> None:
+    desk.host.version = version
     desk.item.takes[0].values["D_PLAYRATE"] = playrate
     desk.host.select(desk.track)
     desk.host.markers = [
