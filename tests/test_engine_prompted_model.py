@@ -123,12 +123,12 @@ def test_everything_but_is_the_rest(model):
     np.testing.assert_allclose(answer(model, audio, "drums") + answer(model, audio, "no drums"), 1, atol=2e-3)
 
 
-def test_spans_reach_the_head(model):
+def test_spans_reach_the_head_and_where_it_is_not_is_obeyed(model):
     audio = noise(2, 4.0)
     free, told = answer(model, audio, "drums"), answer(model, audio, "drums", (Span("-", 1.0, 2.0),))
     inside = slice(int(1.2 * RATE / 1024), int(1.8 * RATE / 1024))
     outside = slice(int(2.5 * RATE / 1024), None)
-    np.testing.assert_allclose(told[:, inside], free[:, inside] / 2, atol=2e-3)
+    np.testing.assert_allclose(told[:, inside], free[:, inside] / 2 * 0.05, atol=2e-3)
     np.testing.assert_allclose(told[:, outside], free[:, outside], atol=2e-3)
 
 
@@ -197,6 +197,7 @@ def test_an_absent_sound_is_26_db_down_and_a_likely_one_is_not_touched():
     [
         ("Kick  Drum", "prompted"),
         ("the drums", "prompted"),
+        ("Kick-drums", "prompted"),
         ("no drums", "prompted"),
         ("vocals", "spleeter-2stems"),
         ("theremin", None),

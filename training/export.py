@@ -158,9 +158,8 @@ def export(
 
 
 def _phrases(names: Sequence[str]) -> list[str]:
-    """What their concepts are called: the phrases trained on, and the paraphrase that was measured."""
-    known = [concepts()[name] for name in names]
-    return [phrase.casefold() for concept in known for phrase in (*concept.phrases, concept.held_out[0])]
+    """What their concepts are called: the phrases trained on."""
+    return [phrase.casefold() for name in names for phrase in concepts()[name].phrases]
 
 
 def _write(

@@ -39,7 +39,7 @@ OVERLAP_FRAMES: Final = 32
 _KEPT_BYTES: Final = 128 << 20
 """Trunk answers kept: about six minutes of sound."""
 _ABSENT_GAIN: Final = np.float32(0.05)
-"""What a mask is multiplied by where the prompt's sound is surely absent: −26 dB."""
+"""What a mask is multiplied by where the prompt's sound is surely absent, or said to be: −26 dB."""
 _PLANS_REMEMBERED: Final = 64
 _KNOWS: Final = "any sound, in words"
 _REST: Final = re.compile(
@@ -75,6 +75,8 @@ class PromptedModel:
         self._n_text: int = facts["n_text"]
         self._floor: float = facts["presence_floor"]
         self._bundle = bundle
+        known = (*facts.get("with_spans", ()), *facts.get("text_alone", ()))
+        self._spelt = {_spelling(phrase): phrase for phrase in known}
         self._vocabulary: Path = bundle.path("vocab.txt")
         self._text, self._trunk, self._head = (OnnxGraph(bundle.path(f"{n}.onnx")) for n in ("text", "trunk", "head"))
         self._kept = _Kept(_KEPT_BYTES)
@@ -138,7 +140,7 @@ class PromptedModel:
         wanted: tuple[int, int] | None = None,
     ) -> Iterator[Mask]:
         what, rest = read_prompt(plan.ask.prompt)
-        text = self.embed(what)
+        text = self.embed(self._spelt.get(_spelling(what), what))
         n_frames = self._heard.n_frames(n_samples)
         spans = span_frames(plan.ask.spans, self._heard, n_frames)
         windows = cut(n_frames, self._window, OVERLAP_FRAMES)
@@ -182,6 +184,8 @@ class PromptedModel:
         asked = {**inputs, "text": text[None, None], "spans": np.pad(spans, (0, missing))[None, None]}
         masks, presence = self._head.run(asked, ["masks", "presence"])
         gains: Real = masks[0, 0].transpose(0, 2, 1)[:, :n_frames]
+        # Who says where it is not knows better than any model.
+        gains = gains * np.where(spans < 0, _ABSENT_GAIN, np.float32(1))[:, None]
         probability = 1 / (1 + float(np.exp(-presence[0, 0])))
         return gains * presence_gain(probability, self._floor), probability
 
@@ -204,8 +208,13 @@ def answers_well(bundle: Bundle, prompt: str, *, marked: bool = False) -> bool:
 
     `marked`: whether `+` spans say where the sound is; more phrases are answered well then.
     """
-    what = _ARTICLE.sub("", read_prompt(prompt)[0].casefold())
-    return what in bundle.facts.get("text_alone", ()) or (marked and what in bundle.facts.get("with_spans", ()))
+    phrases = [*bundle.facts.get("text_alone", ()), *(bundle.facts.get("with_spans", ()) if marked else ())]
+    return _spelling(read_prompt(prompt)[0]) in map(_spelling, phrases)
+
+
+def _spelling(phrase: str) -> str:
+    """What "the Hi-Hats", "hi hat" and "hihat" have in common."""
+    return re.sub(r"[\s_-]+", "", _ARTICLE.sub("", phrase.casefold())).removesuffix("s")
 
 
 def span_frames(spans: Iterable[Span], grid: Grid, n_frames: int) -> Real:
