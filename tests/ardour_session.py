@@ -24,6 +24,7 @@ class SavedRegion:
     start: int
     muted: bool
     files: tuple[Path, ...]
+    gain: float
 
     def audio(self) -> np.ndarray:
         """The samples of the region's files, (channel, sample)."""
@@ -62,6 +63,7 @@ def saved_tracks(host: Host) -> dict[str, SavedTrack]:
             samples(element.attrib["start"]),
             element.attrib["muted"] == "1",
             tuple(sources[i] for i in ids),
+            float(element.get("scale-amplitude", "1")),
         )
 
     media = host.session / "interchange" / host.session.name / "audiofiles"

@@ -226,32 +226,6 @@ def test_cancel_ends_this_session_s_requests_and_brings_nothing(host: Host, engi
     assert "No request of this session is under way" in host.told()
 
 
-def test_a_nameless_track_is_asked_about_and_never_guessed(host: Host, engine: StandIn) -> None:
-    position = PLACES["Audio 7"]
-    song.select_range(host, position, position + 2_000, "Audio 7")
-    host.press(EXTRACT)
-    host.answer("Escape")
-    wait_for(lambda: host.open_requests() == 0, "the question to be dropped")
-    assert len(engine.requests) == 1
-
-    def extract() -> None:
-        host.press(EXTRACT)
-        host.answer(*"lead", "space", *"vocals", "alt+o")
-
-    tracks = brought_in(host, extract)
-    assert engine.requests[-1]["prompt"] == "lead vocals"
-    assert tracks["Audio 7 · lead vocals"].regions[0].length == 2_000
-
-
-def test_a_refusal_is_shown_with_the_engine_s_words(host: Host, engine: StandIn) -> None:
-    before = song.saved_tracks(host)
-    song.select_regions(host, song.saved_tracks(host)["Tambourine"].regions[0].name)
-    host.press(EXTRACT)
-    message = host.told()
-    assert "“Tambourine”: The model “stand-in” cannot separate <tambourine> & more. Ask for vocals." in message
-    assert song.saved_tracks(host) == before
-
-
 @pytest.mark.parametrize(
     ("trouble", "value", "words"),
     [
@@ -270,33 +244,6 @@ def test_stems_that_cannot_be_used_are_said_and_change_nothing(
     assert song.saved_tracks(host) == before
 
 
-@pytest.mark.parametrize(
-    ("action", "select", "words"),
-    [
-        (EXTRACT, song.select_nothing, "Nothing is selected"),
-        (EXTRACT, lambda host: song.select_range(host, 50_000, 60_000), "no audio region in the selected range"),
-        (EXTRACT, lambda host: song.select_range(host, 1_600_000, 1_610_000), "holds MIDI"),
-        (EXAMPLE, lambda host: song.select_regions(host, "stereo"), "it is the example"),
-    ],
-)
-def test_a_gesture_that_cannot_be_done_says_why_and_sends_nothing(
-    host: Host, engine: StandIn, action: str, select: Callable[[Host], None], words: str
-) -> None:
-    select(host)
-    host.press(action)
-    assert words in host.told()
-    assert engine.requests == []
-
-
-def test_without_an_engine_nothing_is_sent(host: Host) -> None:
-    song.select_range(host, VOX, VOX + 1_000, "Lead Vox")
-    (host.mailbox / "engine.json").unlink(missing_ok=True)
-    host.press(EXTRACT)
-    assert "engine is not running" in host.told()
-    assert not list((host.mailbox / "requests").iterdir())
-    assert host.open_requests() == 0
-
-
 def test_a_mailbox_that_cannot_be_written_is_said(host: Host, engine: StandIn) -> None:
     song.select_range(host, VOX, VOX + 1_000, "Lead Vox")
     (host.mailbox / "requests").rename(host.mailbox / "away")
@@ -307,38 +254,6 @@ def test_a_mailbox_that_cannot_be_written_is_said(host: Host, engine: StandIn) -
         (host.mailbox / "away").rename(host.mailbox / "requests")
     assert engine.requests == []
     assert host.open_requests() == 0
-
-
-def test_an_engine_of_another_api_is_said(host: Host) -> None:
-    with serving(host.mailbox, host.home / "Music", api=2):
-        wait_for((host.mailbox / "engine.json").exists, "the engine's sign of life")
-        host.press(EXTRACT)
-        assert "do not fit together" in host.told()
-
-
-def test_rubbish_in_the_mailbox_is_passed_over(host: Host, engine: StandIn) -> None:
-    for name, text in (("stale.json", '{"rid": "stale", "state": "done"}'), ("torn.json", '{"rid": "to')):
-        (host.mailbox / "status" / name).write_text(text)
-    song.select_range(host, VOX + 5_000, VOX + 6_000, "Lead Vox")
-    engine.torn_first = True
-    brought_in(host, lambda: host.press(EXTRACT))
-    for name in ("stale.json", "torn.json"):
-        (host.mailbox / "status" / name).unlink()
-
-
-def test_an_engine_that_stops_is_noticed_and_its_answer_still_comes(host: Host, engine: StandIn) -> None:
-    song.select_range(host, VOX + 7_000, VOX + 8_000, "Lead Vox")
-    engine.holding = True
-    host.press(EXTRACT)
-    wait_for(lambda: engine.requests, "the request")
-    engine.fall_silent()
-    assert "has stopped; 1 of this session's requests" in host.told()
-
-    def wake() -> None:
-        engine.alive, engine.holding = True, False
-
-    tracks = brought_in(host, wake)
-    assert any(r.position == VOX + 7_000 for t in tracks.values() for r in t.regions)
 
 
 def test_a_result_is_brought_in_after_a_restart_and_only_into_its_session(host: Host, engine: StandIn) -> None:

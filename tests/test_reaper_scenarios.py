@@ -14,6 +14,7 @@ import soundfile
 from ardour_stand_in import StandIn, forget_engine_start, serving
 from reaper_host import Host
 from reaper_project import Item, Source, Take, Track
+from scenario_litter import litter
 from scenarios import Scenario, rows_for
 
 from bridge import install as scheme
@@ -90,7 +91,6 @@ def engine(tmp_path: Path) -> Iterator[Callable[[Scenario, Path], StandIn]]:
         contexts.append(context)
         stand_in.losing, stand_in.torn_first = row.engine == "loses stems", row.engine == "torn status"
         stand_in.holding, stand_in.drafting = row.engine in ("dies", "holds", "drafts"), row.engine == "drafts"
-        litter(row, mailbox, tmp_path / row.file)
         deadline_s = time.monotonic() + 10
         while not (mailbox / "engine.json").exists():
             assert time.monotonic() < deadline_s
@@ -100,27 +100,6 @@ def engine(tmp_path: Path) -> Iterator[Callable[[Scenario, Path], StandIn]]:
     yield start
     for context in contexts:
         context.__exit__(None, None, None)
-
-
-LITTER = {
-    "garbage": {"torn.json": b'{"rid": "torn", "state": "do', "noise.json": bytes(range(256))},
-    "stale": {"reaper-1.json": b'{"rid": "reaper-1", "job": "j9", "state": "done", "target": "/a.wav"}'},
-    "shared": {"ardour-1.json": None},
-}
-"""What is among the answers and none of ours; None: the engine's own answer to another DAW."""
-
-
-def litter(row: Scenario, mailbox: Path, path: Path) -> None:
-    """Puts it there."""
-    for name, content in LITTER.get(row.engine, {}).items():
-        if content is not None:
-            (mailbox / "status" / name).write_bytes(content)
-            continue
-        request = {"rid": Path(name).stem, "op": "submit", "path": str(path), "rate": row.rate_hz, "prompt": "drums"}
-        request |= {"start": 0, "end": 1000, "name": "of another DAW"}
-        draft = mailbox / "requests" / "draft"
-        draft.write_text(json.dumps(request))
-        draft.rename(mailbox / "requests" / name)
 
 
 def stem_times(take: Take) -> np.ndarray:
@@ -142,6 +121,7 @@ def test_in_reaper(row: Scenario, tmp_path: Path, engine: Callable[[Scenario, Pa
     originals = [(item, *item.span) for item in track.items]
     before, files = snapshot(host), {p: p.read_bytes() for p in tmp_path.glob("take*")}
     stand_in = engine(row, mailbox) if row.engine != "stopped" else None
+    littered = litter(row, mailbox, tmp_path / row.file)
     host.press(row.gesture)
     if row.engine == "dies":
         assert stand_in is not None
@@ -163,7 +143,7 @@ def test_in_reaper(row: Scenario, tmp_path: Path, engine: Callable[[Scenario, Pa
         assert any(row.says in text for text in host.messages), host.messages
     else:
         assert host.messages == []
-    assert {path.name for path in mailbox.glob("status/*")} == set(LITTER.get(row.engine, {}))
+    assert {path.name for path in mailbox.glob("status/*")} == littered
     assert not list(mailbox.glob("clients/*.jsonl")), "requests are left open"
     assert not list(mailbox.glob("clients/*.wav"))
     assert not list(mailbox.glob("clients/*.part"))
