@@ -104,9 +104,9 @@ def _timed(stream: Callable[[], Iterator[Samples]], other_cpu_s: Callable[[], fl
 
 
 def _cpu_s(pid: int) -> float:
-    """Processor time of another process (Linux; to a hundredth of a second)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Processor time of another process (Linux)."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return 1e-9 * sum(int(thread.read_text().split()[0]) for thread in threads)
 
 
 def _streamed(stages: list[Stage], blocks: list[Samples]) -> Iterator[Samples]:

@@ -13,6 +13,7 @@ from bridge.again import AGAIN_FIELDS, again
 from bridge.batch_run import is_part
 from bridge.forms import from_options, from_submit
 from bridge.listeners import Listeners, client_text, udp_peer
+from bridge.plugins.chain import described
 from bridge.presets import Preset, find_preset
 from bridge.session_fields import fields_of
 from bridge.transport import Peer
@@ -187,6 +188,7 @@ def _presets(call: Call, request: requests.Presets) -> api.Message:
 def _preset(call: Call, request: requests.PresetShow) -> api.Message:
     preset = find_preset(request.name, call.backend.presets())
     told = [(field.name, getattr(preset, field.name)) for field in fields(preset)]
+    told += [(name, described(chain)) for name, chain in (("pre", preset.pre), ("post", preset.post)) if chain]
     words = (word for key, value in told if isinstance(value, str | int | float) for word in (key, value))
     return api.PresetAnswer(request.rid, tuple(words))
 

@@ -33,8 +33,8 @@ COMMON_ERRORS: Final = ("bad_message", "too_long", "unknown_address", "wildcard_
 SUBMIT_ERRORS: Final = (
     *("path_refused", "file_not_found", "file_unreadable", "bad_source", "bad_region", "bad_span", "no_prompt"),
     *("bad_prompt", "unsupported_prompt", "unsupported_option", "unknown_key", "bad_value", "unknown_preset"),
-    *("bad_preset", "unknown_model", "model_missing", "model_corrupt", "output_not_writable", "queue_full"),
-    *("disk_full", "journal_failed", "engine_not_running"),
+    *("bad_preset", "plugin_missing", "unknown_model", "model_missing", "model_corrupt", "output_not_writable"),
+    *("queue_full", "disk_full", "journal_failed", "engine_not_running"),
 )
 
 

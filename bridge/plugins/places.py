@@ -16,7 +16,7 @@ from engine.errors import StembridgeError
 SUFFIXES: Final = (".vst3", ".component") if sys.platform == "darwin" else (".vst3",)
 _MAX_DEPTH: Final = 4
 """Makers put their plugins into folders of their own, and these into others."""
-INSTALL: Final = 'python -m pip install "stembridge[plugins]"'
+INSTALL: Final = "pip install 'stembridge[plugins]'"
 
 
 def require_host() -> None:

@@ -81,6 +81,7 @@ class Worker:
             text=True,
             encoding="utf-8",
             errors="replace",
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             env={**os.environ, "PYTHONPATH": os.pathsep.join(part for part in (str(_ROOT), folder) if part)},
         )
         assert self._process.stdout is not None
