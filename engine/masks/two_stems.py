@@ -186,7 +186,7 @@ def unsupported_prompt(name: str, prompt: str, open_model: str | None = None) ->
     if open_model is not None:
         return StembridgeError(
             "unsupported_prompt",
-            f"No model on this machine is known to separate {prompt!r} well; {name} knows {KNOWS}.",
+            f"The models on this machine cannot separate {prompt!r} well; {name} knows {KNOWS}.",
             f"To hear what {open_model} makes of it, name that model; what it answers well: stembridge models list. "
             "For any other prompt: stembridge models fetch facebook/sam-audio-small",
         )
