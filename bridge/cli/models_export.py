@@ -77,7 +77,7 @@ def tune_model(
     the result by themselves."""
     numbers = [f"--nfe={number}" for number in parse_counts(nfe, "--nfe")]
     asked = [f"--prompt={prompt.strip()}" for prompt in (prompts or "").split(",") if prompt.strip()]
-    _run(["tune", name, f"--audio={audio}", f"--clips={clips}", *numbers, *asked], as_json)
+    _run(["tune", name, f"--audio={audio.expanduser().absolute()}", f"--clips={clips}", *numbers, *asked], as_json)
 
 
 def _run(arguments: list[str], as_json: bool) -> None:
