@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from live_set import LiveSet
+from live_set import LiveSet, Plain, WarpMode
 from live_stubs import checked
 
 from bridge import install, live
@@ -98,10 +98,16 @@ class Host:
             self.notes.append((channel, note))
             return True
 
+        def warp_marker(sample_time: float, beat_time: float) -> Plain:
+            return Plain(self.set, "Clip.WarpMarker", sample_time=sample_time, beat_time=beat_time)
+
         module = ModuleType("Live")
         module.MidiMap = ModuleType("Live.MidiMap")  # type: ignore[attr-defined]
         module.MidiMap.forward_midi_note = checked("MidiMap", "forward_midi_note", forward_midi_note)  # type: ignore[attr-defined]
         module.MidiMap.MapMode = type("MapMode", (int,), {"absolute": 0})  # type: ignore[attr-defined]
+        module.Clip = ModuleType("Live.Clip")  # type: ignore[attr-defined]
+        module.Clip.WarpMarker = warp_marker  # type: ignore[attr-defined]
+        module.Clip.WarpMode = WarpMode  # type: ignore[attr-defined]
         module.Application = ModuleType("Live.Application")  # type: ignore[attr-defined]
         get = checked("Application", "get_application", lambda: self.set.application)
         module.Application.get_application = get  # type: ignore[attr-defined]

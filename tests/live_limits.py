@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 LIVE: dict[str, tuple[str, ...]] = {
-    "Live's scripts can neither read what a clip plays nor render it: a clip that is not heard as its file is refused, "
-    "with what to do (consolidate).": (
-        "by example at half speed",
-        "faster",
+    "Live's scripts can neither read what a clip plays nor render it: a clip that is not heard as its file, at one "
+    "speed, is refused, with what to do (consolidate).": (
         "with stretch markers",
         "a loop longer than its file",
         "a compressed file",
-        "a nameless track at another speed, asked",
     ),
     "A clip in Live plays a stretch of one file, forwards and with all its channels; Reverse makes a new file.": (
         "a section of a file",

@@ -125,7 +125,38 @@ class Clip(Lom):
 
     def _get_warp_markers(self) -> Vector:
         stub = "Clip.WarpMarker"
-        return Vector([Plain(self._set, stub, sample_time=s, beat_time=b) for s, b in self._state["markers"]])
+        unit = self._state["sample_rate"] if self._set.markers_in_seconds else 1.0
+        return Vector([Plain(self._set, stub, sample_time=s / unit, beat_time=b) for s, b in self._markers()])
+
+    def _markers(self) -> list[tuple[float, float]]:
+        """With Live's own behind the last, a 32nd of a beat on."""
+        markers = self._state["markers"]
+        if len(markers) == 2 and _is_own(*markers):
+            return markers  # a person sees only the first
+        (s0, b0), (s1, b1) = markers[-2:]
+        return [*markers, (s1 + (s1 - s0) / (b1 - b0) / 32, b1 + 1 / 32)]
+
+    def _do_remove_warp_marker(self, beat: float) -> None:
+        self._set.changing("remove_warp_marker")
+        own = self._state["markers"]
+        (s0, b0), (s1, b1) = own[-2:]
+        kept = [marker for marker in own if marker[1] != beat]
+        assert 1 <= len(kept) == len(own) - 1, "a marker that cannot be removed"
+        if len(kept) == 1:
+            s, b = kept[0]
+            kept.append((s + (s1 - s0) / (b1 - b0) / 32, b + 1 / 32))
+        self._state["markers"] = kept
+
+    def _do_add_warp_marker(self, marker: Any) -> None:
+        self._set.changing("add_warp_marker")
+        unit = self._state["sample_rate"] if self._set.markers_in_seconds else 1.0
+        new = (marker.sample_time * unit * self._set.warps_otherwise, marker.beat_time)
+        own = self._state["markers"]
+        if len(own) == 2 and _is_own(*own):
+            own = own[:1]
+        if not (own[-1][0] < new[0] <= self._state["sample_length"] + 1e-6 and own[-1][1] < new[1]):
+            raise RuntimeError("a warp marker cannot lie there")
+        self._state["markers"] = [*own, new]
 
     def _do_beat_to_sample_time(self, beat: float) -> float:
         if not self._state["warping"]:
@@ -152,14 +183,20 @@ class Clip(Lom):
         assert self._state["warping"] or not value, "only warped clips loop"
         self._state["looping"] = value
 
+    def _set_start_marker(self, value: float) -> None:
+        self._state["start_marker"] = value
+        self._settle()
+
     def _set_end_marker(self, value: float) -> None:
         self._state["end_marker"] = value
         self._settle()
 
     def _settle(self) -> None:
-        if self._state["is_arrangement_clip"] and not self._state["warping"]:
-            length_s = self._state["end_marker"] - self._state["start_marker"]
-            self._state["end_time"] = self._state["start_time"] + length_s * self._set.song._state["tempo"] / 60
+        """The length on the timeline follows the markers."""
+        if self._state["is_arrangement_clip"]:
+            length = self._state["end_marker"] - self._state["start_marker"]
+            beats = 1.0 if self._state["warping"] else self._set.song._state["tempo"] / 60
+            self._state["end_time"] = self._state["start_time"] + length * beats
 
     def heard(self, times_s: np.ndarray) -> np.ndarray:
         """What an arrangement clip gives at times of the timeline, between samples on the line that joins them."""
@@ -186,6 +223,23 @@ class Clip(Lom):
         part = (at - np.floor(at))[:, None].astype(np.float32)
         found = samples[before] * (1 - part) + samples[after] * part
         return np.where(inside[:, None], found, np.float32(0))
+
+
+def _is_own(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether a marker is Live's own, a 32nd of a beat behind the only one a person sees."""
+    return abs(other[1] - one[1] - 1 / 32) < 1e-9
+
+
+class WarpMode(int):
+    """Live's ways of stretching."""
+
+    _stub = "Clip.WarpMode"
+    beats: WarpMode
+    complex: WarpMode
+
+
+for _number, _name in enumerate(("beats", "tones", "texture", "repitch", "complex", "rex", "complex_pro")):
+    setattr(WarpMode, _name, WarpMode(_number))
 
 
 class Slot(Lom):
@@ -287,6 +341,7 @@ class LiveSet:
         self.objects: list[Lom] = []
         self.missing: set[str] = set()
         """Names that this version of Live does not have yet."""
+        self.markers_in_seconds, self.warps_otherwise = False, 1.0
         self.in_step, self.n_changes, self.max_tracks = False, 0, 1000
         self.undo_steps: list[Any] = []
         self.before: Any = None
@@ -339,7 +394,8 @@ class LiveSet:
         values |= {"is_audio_clip": True, "muted": False, "is_recording": False, "name": Path(path).stem, "color": 1}
         values |= {"gain": 0.4, "pitch_coarse": 0, "pitch_fine": 0.0, "has_groove": False, "warping": True}
         values |= {"looping": True, "start_marker": 0.0, "end_marker": beats, "loop_start": 0.0, "loop_end": beats}
-        values |= {"start_time": 0.0, "end_time": 0.0, "markers": [(0, 0.0), (info.frames, beats)]}
+        guessed = [(0.0, 0.0), (info.frames / 2, beats / 2)]
+        values |= {"start_time": 0.0, "end_time": 0.0, "markers": guessed, "warp_mode": WarpMode.beats}
         return Clip(self, **values | state)
 
     def add_clip(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from live_desk import RATE_HZ, Desk, open_live_desk
 from live_host import NOTES
-from live_set import Clip
+from live_set import Clip, WarpMode
 
 from bridge import live_commands
 from bridge.live import sources
@@ -55,13 +55,11 @@ def test_a_clip_warped_at_the_set_s_tempo_is_its_file(desk: Desk, gesture: str) 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda desk: desk.warp(desk.clip, 90.0), "is warped to 133.3 % of its speed. Consolidate it"),
         (lambda desk: desk.warp(desk.clip, 120.0, bent=True), "is warped so that its speed varies. Consolidate it"),
         (lambda desk: desk.clip._state.update(pitch_coarse=-2), "is transposed. Consolidate it"),
         (lambda desk: desk.clip._state.update(pitch_fine=3.5), "is transposed. Consolidate it"),
         (lambda desk: (desk.warp(desk.clip, 120.0), desk.clip._state.update(has_groove=True)), "plays with a groove"),
         (lambda desk: desk.tempo_changes(), "lies under a tempo that is automated"),
-        (lambda desk: (desk.warp(desk.clip, 120.0), desk.tempo_changes()), "is warped along a tempo that is automated"),
         (lambda desk: desk.path.write_bytes(b"OggS"), "plays a compressed file"),
     ],
 )
@@ -73,6 +71,55 @@ def test_what_is_not_heard_as_its_file_is_refused(desk: Desk, change, says: str)
     (message,) = desk.host.messages
     assert says in message
     assert desk.asked() == []
+    assert desk.set.snapshot() == before
+
+
+def assert_stretched(desk: Desk, from_beats: float, to_beats: float) -> None:
+    """The stems are warped on the source's own line: at every beat they are at the file's same sample, to rounding."""
+    begin = desk.asked()[-1]["start"]
+    for stem in stems(desk):
+        state = stem._state
+        assert (state["warping"], state["looping"], state["warp_mode"]) == (True, False, desk.clip._state["warp_mode"])
+        assert state["start_time"] == pytest.approx(from_beats, abs=1e-3)
+        assert state["end_time"] == pytest.approx(to_beats, abs=1e-3)
+        for beat in np.linspace(from_beats, to_beats, 7):
+            of_stem = stem.sample_at(state["start_marker"] + beat - state["start_time"])
+            of_source = desk.clip.sample_at(desk.clip._state["start_marker"] + beat - desk.clip._state["start_time"])
+            assert of_stem + begin == pytest.approx(of_source, abs=1e-4)
+
+
+@pytest.mark.parametrize("in_seconds", [False, True])
+@pytest.mark.parametrize("bpm", [60.0, 90.0, 119.9, 174.0])
+def test_a_clip_stretched_on_one_line_comes_back_stretched(desk: Desk, bpm: float, in_seconds: bool) -> None:
+    desk.warp(desk.clip, bpm)
+    desk.clip._state["warp_mode"] = WarpMode.complex
+    desk.set.markers_in_seconds = in_seconds
+    end = desk.clip._state["end_time"]
+    desk.loop(10.5, 11.0)
+    desk.do("extract")
+    assert desk.host.messages == []
+    assert_stretched(desk, 21.0, 22.0)
+    desk.set.tracks[1:] = []
+    desk.do("clips")
+    assert_stretched(desk, 20.0, end)
+
+
+def test_a_stretched_clip_may_lie_under_an_automated_tempo(desk: Desk) -> None:
+    desk.warp(desk.clip, 120.0)
+    desk.set.tempo_parameter._state["automation_state"] = 1
+    desk.do("extract")
+    assert desk.host.messages == []
+    assert_stretched(desk, 22.0, 24.0)
+
+
+def test_a_live_that_warps_otherwise_is_not_left_with_the_stems(desk: Desk) -> None:
+    desk.warp(desk.clip, 90.0)
+    desk.set.warps_otherwise = 0.9
+    before = desk.set.snapshot()
+    desk.do("extract")
+    (message,) = desk.host.messages
+    assert "does not warp a stem as its clip is" in message
+    assert "Consolidate the clip first" in message
     assert desk.set.snapshot() == before
 
 

@@ -37,11 +37,13 @@ def open_set(folder: Path, library: Path, row: Scenario) -> tuple[Host, Track]:
     if group is not None:
         live_set.add_track("Choir", group=group)
     live_set.add_track("Bass")
-    path = make_file(folder / row.file, 4.0, row.rate_hz, row.n_channels)
+    path = make_file(folder / row.file, 4.0 * max(1.0, row.playrate), row.rate_hz, row.n_channels)
     for n in range(row.n_items):
         start_s = row.position_s + n * (row.length_s + 0.5)
         clip = live_set.add_clip(track, path, start_s, row.length_s, row.start_s, gain=0.5 * row.volume)
         clip._state |= {"muted": row.muted, "is_audio_clip": not row.midi}
+        if row.playrate != 1:
+            stretch(clip, row)
     if row.range_s:
         beats = [2 * second for second in row.range_s]
         live_set.song._state |= {"loop": True, "loop_start": beats[0], "loop_length": beats[1] - beats[0]}
@@ -51,6 +53,14 @@ def open_set(folder: Path, library: Path, row: Scenario) -> tuple[Host, Track]:
     if row.offline:
         path.unlink()
     return Host(library, live_set), track
+
+
+def stretch(clip: Clip, row: Scenario) -> None:
+    """Warped on one line, so that it plays at another speed."""
+    per_beat = row.playrate * row.rate_hz / 2
+    begin = clip._state["start_marker"] * row.rate_hz / per_beat
+    markers = [(0.0, 0.0), (2 * per_beat, 2.0)]
+    clip._state |= {"warping": True, "markers": markers, "start_marker": begin, "end_marker": begin + 2 * row.length_s}
 
 
 @pytest.fixture
@@ -154,10 +164,10 @@ def check_tracks(row: Scenario, host: Host, track: Track) -> None:
         assert "job" in stem_track._state["data"]["stembridge"]
 
 
-def stem_times(clip: Clip) -> np.ndarray:
+def stem_times(clip: Clip, playrate: float) -> np.ndarray:
     """The timeline times of a stem's own samples."""
     samples, rate_hz = clip.samples
-    return clip._state["start_time"] / 2 + np.arange(len(samples)) / rate_hz
+    return clip._state["start_time"] / 2 + np.arange(len(samples)) / (rate_hz * playrate)
 
 
 def check_stems(row: Scenario, host: Host, track: Track) -> None:
@@ -166,22 +176,22 @@ def check_stems(row: Scenario, host: Host, track: Track) -> None:
     for (from_s, to_s), (one, other) in zip(row.stems, pairs, strict=True):
         for clip in (one, other):
             state = clip._state
-            assert not state["warping"]
+            assert state["warping"] == (row.playrate != 1)
             assert not state["looping"]
             assert state["gain"] == 0.5 * row.volume
             assert state["color"] == 0x336699
             # A stem is whole samples of the source, so it may begin and end less than one beyond the range.
             span_s = state["start_time"] / 2, state["end_time"] / 2
-            assert -1e-9 <= from_s - span_s[0] + 1e-9 < 1 / row.rate_hz + 2e-9
-            assert -1e-9 <= span_s[1] - to_s + 1e-9 < 1 / row.rate_hz + 2e-9
+            assert -1e-9 <= from_s - span_s[0] + 1e-9 < 1 / (row.rate_hz * row.playrate) + 2e-9
+            assert -1e-9 <= span_s[1] - to_s + 1e-9 < 1 / (row.rate_hz * row.playrate) + 2e-9
             in_project = Path(state["file_path"]).is_relative_to(host.set_folder)
             assert in_project == (row.project == "saved")
         # Half of what the source gives at the very times of the stem's samples: not one sample off.
         source = next(c for c in sources if c._state["start_time"] / 2 <= from_s + 1e-9 < c._state["end_time"] / 2)
-        times_s = stem_times(one)
+        times_s = stem_times(one, row.playrate)
         inside = (times_s > from_s - 1e-9) & (times_s < to_s - 1e-9)
         times_s = times_s[inside]
-        assert len(times_s) >= int((to_s - from_s) * row.rate_hz) - 1
+        assert len(times_s) >= int((to_s - from_s) * row.rate_hz * row.playrate) - 2
         heard = source.heard(times_s)
         np.testing.assert_allclose(one.heard(times_s) + other.heard(times_s), heard, atol=1e-6)
         np.testing.assert_allclose(one.heard(times_s), 0.5 * heard, atol=1e-6)

@@ -52,7 +52,12 @@ def position_beats(piece: dict[str, Any], first: int, tempo: float) -> float:
     if "line" not in piece:
         return 0.0
     beats, seconds = piece["line"]
-    return max(0.0, float(beats + (first / piece["rate_hz"] - seconds) * tempo / 60))
+    return max(0.0, float(beats + (first / piece["rate_hz"] - seconds) * beats_per_s(piece, tempo)))
+
+
+def beats_per_s(piece: dict[str, Any], tempo: float) -> float:
+    """Beats in a second of a piece's file: its own where it is stretched, else the set's."""
+    return float(piece["stretch"]["beats_per_s"] if piece.get("stretch") else tempo / 60)
 
 
 def file_name(text: str) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .asking import position_beats
+from .asking import beats_per_s, position_beats
 from .selection import track_key
-from .warp import TINY_BEATS
+from .warp import MAX_DRIFT, TINY_BEATS, is_tempo_automated
 
 _STAYS = "Please look at it; Undo takes all of this back."
 
@@ -135,7 +135,12 @@ def _place_of(song: Any, stem: Stem) -> tuple[float, float]:
     """Where a stem begins and how long it is, in beats at the tempo as it is now."""
     request = stem.entry["request"]
     begin = position_beats(stem.piece, request["start"], song.tempo)
-    return begin, (request["end"] - request["start"]) / request["rate"] * song.tempo / 60
+    return begin, _length_s(stem) * beats_per_s(stem.piece, song.tempo)
+
+
+def _length_s(stem: Stem) -> float:
+    request = stem.entry["request"]
+    return float((request["end"] - request["start"]) / request["rate"])
 
 
 def _new_track(song: Any, name: str, above: Any, source: Any, made: Made) -> Any:
@@ -161,17 +166,51 @@ def _place_clip(song: Any, track: Any, stem: Stem, kind: str, name: str, made: M
     # Live may have guessed a tempo and a loop for it: a stem plays as it is.
     if clip.looping:
         clip.looping = False
-    clip.warping = False
-    request = stem.entry["request"]
-    clip.start_marker = 0.0
-    clip.end_marker = (request["end"] - request["start"]) / request["rate"]
+    if stem.piece.get("stretch"):
+        _stretch(clip, stem)
+    else:
+        clip.warping = False
+        clip.start_marker = 0.0
+        clip.end_marker = _length_s(stem)
     clip.name = name
     clip.color = stem.piece["color"]
     clip.gain = stem.piece["gain"]
     if "scene" in stem.piece:
         return
-    if abs(clip.start_time - begin) > TINY_BEATS or abs(clip.end_time - begin - length) > length * 1e-6 + 1e-4:
+    fits = abs(clip.start_time - begin) < TINY_BEATS
+    if stem.piece.get("stretch") or not is_tempo_automated(song):
+        fits = fits and abs(clip.end_time - begin - length) < length * 1e-6 + 1e-4
+    if not fits:
         problems.append(f"“{name}” does not lie where it was put: Live moved it or changed its length. {_STAYS}")
+
+
+def _stretch(clip: Any, stem: Stem) -> None:
+    """Warps a stem as its source is, by two markers on one line. Raises `RuntimeError` where Live does otherwise."""
+    import Live
+
+    own = stem.piece["stretch"]
+    n, rate_hz = clip.sample_length, clip.sample_rate
+    clip.warping = True
+    if own["mode"]:
+        clip.warp_mode = getattr(Live.Clip.WarpMode, own["mode"])
+    guessed = list(clip.warp_markers)
+    for marker in guessed[1:-1]:  # the last is Live's own, which goes along
+        clip.remove_warp_marker(marker.beat_time)
+    first, per_beat = guessed[0], rate_hz / own["beats_per_s"]
+    sample = clip.beat_to_sample_time(first.beat_time)
+    # Live counts a marker's place in samples or in seconds: what it says of one of its own tells which.
+    told = guessed[-1].sample_time
+    unit = rate_hz if abs(clip.beat_to_sample_time(guessed[-1].beat_time) - told) > max(1.0, told) else 1.0
+    clip.add_warp_marker(Live.Clip.WarpMarker(n / unit, first.beat_time + (n - sample) / per_beat))
+    begin = first.beat_time - sample / per_beat
+    end = begin + _length_s(stem) * own["beats_per_s"]
+    clip.start_marker = begin
+    clip.end_marker = end
+    off = max(abs(clip.beat_to_sample_time(begin)), abs(clip.beat_to_sample_time(end) - n))
+    if off > MAX_DRIFT:
+        raise RuntimeError(
+            f"it does not warp a stem as its clip is (off by {off:.0f} samples). Consolidate the clip first"
+        )
 
 
 def _silence(song: Any, piece: dict[str, Any]) -> list[str]:

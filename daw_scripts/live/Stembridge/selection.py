@@ -118,7 +118,7 @@ def _add(found: Found, song: Any, clip: Any, from_beats: float, to_beats: float)
         found.problems.append(f"A clip on “{track.name}” {e}.")
         return
     part_s = [line.at(from_beats), end_s]
-    piece = _piece(track, clip) | {
+    piece = _piece(track, clip, line) | {
         "line": [line.beats, line.seconds],
         "beats": [from_beats, to_beats],
         "clip_beats": [clip.start_time, clip.end_time],
@@ -139,21 +139,21 @@ def _add_session(found: Found, song: Any, clip: Any) -> None:
     if track is None or not _is_usable(found, track, clip):
         return
     try:
-        from_s, to_s, loop_from_s, loop_to_s = warp.session_span(song, clip)
+        line, whole_s, loop_s = warp.session_span(song, clip)
     except warp.NotAsHeard as e:
         found.problems.append(f"A clip on “{track.name}” {e}.")
         return
-    piece = _piece(track, clip)
-    piece |= {
+    piece = _piece(track, clip, line) | {
         "scene": list(track.clip_slots).index(clip.canonical_parent),
-        "part_s": [loop_from_s, loop_to_s],
-        "item_s": [from_s, to_s],
+        "part_s": list(loop_s),
+        "item_s": list(whole_s),
         "in_range": clip.looping,
     }
     found.pieces.append(piece)
 
 
-def _piece(track: Any, clip: Any) -> dict[str, Any]:
+def _piece(track: Any, clip: Any, line: warp.Line | None) -> dict[str, Any]:
+    stretched = line is not None and line.stretched
     return {
         "track": track.name,
         "track_key": _lasting_key(track),
@@ -162,6 +162,7 @@ def _piece(track: Any, clip: Any) -> dict[str, Any]:
         "n_samples": clip.sample_length,
         "start_marker": clip.start_marker,
         "warping": clip.warping,
+        "stretch": {"beats_per_s": line.beats_per_s, "mode": warp.mode_name(clip)} if line and stretched else None,
         "gain": clip.gain,
         "color": clip.color,
         "in_range": False,

@@ -1,17 +1,19 @@
 """Where a clip's sound lies in its file: beats of the timeline → seconds of the file, exactly or not at all.
 
 Live tells scripts one tempo, the one at the playhead, and of warping the markers. A clip can be asked for when its file
-is heard as it is: not warped, or warped by markers on one straight line at the set's own tempo.
+is heard as it is: not warped, or warped by markers on one straight line. Where that line runs at another speed than the
+set's tempo gives the file, the clip is stretched, and so are its stems.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 MAX_DRIFT = 0.5
 """Samples by which a warped clip may leave the straight line, from its beginning to its end."""
 TINY_BEATS = 1e-7
+_MODES = ("beats", "tones", "texture", "repitch", "complex", "complex_pro")
 CONSOLIDATE = "Consolidate it (Ctrl/Cmd+J) and ask again"
 
 
@@ -26,6 +28,8 @@ class Line:
     beats: float
     seconds: float
     beats_per_s: float
+    """Beats in a second of the file."""
+    stretched: bool = False
 
     def at(self, beats: float) -> float:
         """Seconds into the file at a beat."""
@@ -54,40 +58,33 @@ def line_of(song: Any, clip: Any, from_beats: float, to_beats: float, *, whole: 
             "lies under a tempo that is automated, which Live does not tell scripts. Switch the loop off and ask for "
             "the whole clip, or split it at the range first (Ctrl/Cmd+E)"
         )
-    if automated:
-        raise NotAsHeard(
-            "is warped along a tempo that is automated, which Live does not tell scripts. "
-            "Switch its Warp off, or take the tempo's automation away, and ask again"
-        )
     content = clip.start_marker + from_beats - clip.start_time
     if clip.looping and content >= clip.loop_end - TINY_BEATS:
         content = clip.loop_start + (content - clip.loop_start) % (clip.loop_end - clip.loop_start)
     length = to_beats - from_beats
     if clip.looping and content + length > clip.loop_end + TINY_BEATS:
         raise NotAsHeard(f"starts its loop again within the range. {CONSOLIDATE}, or choose one pass of the loop")
-    seconds = straight(clip, content, content + length, beats_per_s)
-    line = Line(from_beats, seconds, beats_per_s)
+    line = straight(song, clip, content, content + length)
+    line = replace(line, beats=from_beats)
     return line, line.at(to_beats)
 
 
-def session_span(song: Any, clip: Any) -> tuple[float, float, float, float]:
-    """Of a Session clip: from where to where in its file it plays, and its loop (the same where it has none), all in
-    seconds. Raises `NotAsHeard`.
+def session_span(song: Any, clip: Any) -> tuple[Line | None, tuple[float, float], tuple[float, float]]:
+    """Of a Session clip: its line (None where it is not warped), from where to where in its file it plays, and its loop
+    (the same where it has none), in seconds. Raises `NotAsHeard`.
     """
     _require_plain(clip)
     inner = (clip.loop_start, clip.loop_end) if clip.looping else (clip.start_marker, clip.end_marker)
     outer = min(inner[0], clip.start_marker), max(inner[1], clip.end_marker)
     if not clip.warping:
-        return (*outer, *inner)
-    beats_per_s = song.tempo / 60
-    seconds = straight(clip, *outer, beats_per_s)
-    line = Line(outer[0], seconds, beats_per_s)
-    return line.at(outer[0]), line.at(outer[1]), line.at(inner[0]), line.at(inner[1])
+        return None, outer, inner
+    line = straight(song, clip, *outer)
+    return line, (line.at(outer[0]), line.at(outer[1])), (line.at(inner[0]), line.at(inner[1]))
 
 
-def straight(clip: Any, from_beats: float, to_beats: float, beats_per_s: float) -> float:
-    """The seconds in the file at beat `from_beats` of a warped clip, whose markers must lie on one line at the set's
-    tempo up to `to_beats`. Raises `NotAsHeard`.
+def straight(song: Any, clip: Any, from_beats: float, to_beats: float) -> Line:
+    """The line on which a warped clip's markers lie from one beat of its own time axis to another; that of the set's
+    tempo where it is the same to half a sample. Raises `NotAsHeard` when they lie on none.
     """
     rate_hz = clip.sample_rate
     first, last = clip.beat_to_sample_time(from_beats), clip.beat_to_sample_time(to_beats)
@@ -98,11 +95,19 @@ def straight(clip: Any, from_beats: float, to_beats: float, beats_per_s: float) 
             off = clip.beat_to_sample_time(beat) - first - slope * (beat - from_beats)
             if abs(off) > MAX_DRIFT:
                 raise NotAsHeard(f"is warped so that its speed varies. {CONSOLIDATE}, or switch its Warp off")
-    as_recorded = (to_beats - from_beats) / beats_per_s * rate_hz
-    if abs(last - first - as_recorded) > MAX_DRIFT:
-        percent = 100 * (last - first) / as_recorded
-        raise NotAsHeard(f"is warped to {percent:.4g} % of its speed. {CONSOLIDATE}, or switch its Warp off")
-    return float(first / rate_hz)
+    seconds, beats_per_s = float(first / rate_hz), song.tempo / 60
+    drift = last - first - (to_beats - from_beats) / beats_per_s * rate_hz
+    if abs(drift) <= MAX_DRIFT and not is_tempo_automated(song):
+        return Line(from_beats, seconds, beats_per_s)
+    return Line(from_beats, seconds, float(rate_hz / slope), stretched=True)
+
+
+def mode_name(clip: Any) -> str:
+    """Which of Live's ways of stretching a clip uses; empty for one that cannot be chosen."""
+    import Live
+
+    modes = Live.Clip.WarpMode
+    return next((name for name in _MODES if clip.warp_mode == getattr(modes, name)), "")
 
 
 def _require_plain(clip: Any) -> None:
