@@ -186,7 +186,8 @@ def engine_is(desk: Desk, row: Scenario) -> None:
     engine, sign = desk.engine, desk.host.mailbox / "engine.json"
     engine.requests.clear()
     engine.losing, engine.torn_first = row.engine == "loses stems", row.engine == "torn status"
-    engine.holding, engine.api = row.engine in ("dies", "holds"), 99 if row.engine == "other api" else 1
+    engine.holding, engine.drafting = row.engine in ("dies", "holds", "drafts"), row.engine == "drafts"
+    engine.api = 99 if row.engine == "other api" else 1
     with engine._lock:
         engine.alive = row.engine != "stopped"
         sign.unlink(missing_ok=True)
@@ -229,8 +230,9 @@ def test_in_ardour(row: Scenario, desk: Desk) -> None:
             assert row.says in host.told()
     finally:
         end_trouble()
-    if row.engine == "dies":
-        engine.holding, engine.alive = False, True
+    if row.engine == "drafts":
+        wait_for(lambda: desk.n_brought_in() > n_before, "the draft")
+    engine.holding, engine.alive = False, True
     if row.stems and row.engine != "loses stems":
         wait_for(lambda: desk.n_brought_in() > n_before, "the stems")
     wait_for(lambda: host.open_requests() == 0, "every request to be dealt with")

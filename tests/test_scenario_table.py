@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import scenario_page
 from scenario_limits import NOT_POSSIBLE
 from scenarios import HOSTS, SCENARIOS, rows_for
 
@@ -34,3 +35,7 @@ def test_a_host_passes_a_row_or_gives_a_reason(host: str) -> None:
 def test_the_rows_a_host_must_pass_are_run(host: str) -> None:
     tests = Path(__file__).with_name(f"test_{host}_scenarios.py")
     assert f'rows_for("{host}")' in tests.read_text(encoding="utf-8")
+
+
+def test_the_page_of_what_works_where_is_current() -> None:
+    assert scenario_page.PAGE.read_text(encoding="utf-8") == scenario_page.text(), "run: python tests/scenario_page.py"
