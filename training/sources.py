@@ -90,9 +90,12 @@ MATERIAL: Final = (
     ("rumpf_kit_z01 by Emanuel Rumpf (Debian hydrogen-drumkits)", "CC-BY-3.0", "training: drum one-shots"),
     ("Sonic Pi one-shots (Debian sonic-pi-samples)", "CC0-1.0", "training: drum one-shots; its loops: test only"),
     ("speech made with eSpeak NG (Debian espeak-ng)", "output of a program", "training: speech, crowd"),
-    ("own synthesis (training/synth.py, training/singer.py)", "Apache-2.0", "training: strings, FM, synths, singer"),
+    ("voices of Flite: slt, rms, awb, kal16 (Debian flite)", "free, with notice", "training: speech, crowd"),
+    ("own synthesis (training/synthesis.py)", "Apache-2.0", "training: strings, FM, synths, singer"),
+    ("Frets on Fire songs by Sectoid (Debian)", "MIT", "training: their guitars, recorded apart"),
     ("TimGM6mb (Debian timgm6mb-soundfont)", "GPL-2", "test only: unseen instruments"),
     ("Black Pearl and Red Zeppelin (Debian avldrums.lv2-soundfont)", "CC-BY-SA-3.0", "test only: unseen kits"),
     ("Frets on Fire songs by Muldjord (Debian)", "CC-BY-SA-3.0", "test only: real guitars in real mixes"),
+    ("KLettres letters and syllables (Debian klettres-data)", "GPL-2+", "test only: real voices"),
 )
 """Source, licence, use: the table of the model card."""
