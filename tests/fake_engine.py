@@ -19,7 +19,7 @@ from engine.errors import Cancelled, StembridgeError
 from engine.jobs.job import JobEvent
 from engine.jobs.journal import Journal
 from engine.jobs.queue import JobQueue
-from engine.request import Progress, Separation, SeparationRequest
+from engine.request import Draft, Progress, Separation, SeparationRequest
 
 LIMIT_S = 60.0
 """How long a test waits for what must happen; never how long it takes."""
@@ -38,6 +38,8 @@ class Rehearsal:
     n_progress: int = 3
     fails: StembridgeError | Exception | None = None
     started: threading.Event = field(default_factory=threading.Event)
+    draft: Draft | None = None
+    """Told of before it waits."""
 
     def __post_init__(self) -> None:
         self.hold.set()
@@ -48,6 +50,8 @@ class Rehearsal:
         self.ran.append(request)
         for n in range(self.n_progress):
             on_progress(Progress(n / self.n_progress, "separating", None))
+        if self.draft is not None:
+            on_progress(Progress(0.9, "refining", None, self.draft))
         self.started.set()
         while not self.hold.wait(0.01):
             if cancelled():

@@ -316,6 +316,7 @@ def test_everything_arrives(song: Path) -> None:
         "out": "takes/one",
         "seed": 2**62,
         "position": 60.5,
+        "playhead": "0:02.5",
     }
     assert ask(song, **fields) == SeparationRequest(
         source=(song.resolve(), right.resolve()),
@@ -335,6 +336,7 @@ def test_everything_arrives(song: Path) -> None:
         output="generative",
         name="Lead",
         position_s=60.5,
+        playhead_s=2.5,
     )
     assert ask(song, path=[str(song), str(right)]).source == (song.resolve(), right.resolve())
 

@@ -30,6 +30,7 @@ from engine.jobs.queue import JobQueue
 KEYS = (
     *("rid", "job", "state", "fraction", "stage", "eta_s", "code", "text", "target", "residual", "manifest"),
     *("sample_rate", "channels", "samples", "position_samples", "null_db", "prompt", "name", "note"),
+    *("draft_target", "draft_residual", "draft_samples", "draft_position_samples"),
 )
 
 
@@ -123,6 +124,10 @@ def test_a_request_becomes_a_job_and_its_status_is_flat_and_complete(box: Box) -
         "prompt": "vocals",
         "name": "Lead",
         "note": NOTE,
+        "draft_target": None,
+        "draft_residual": None,
+        "draft_samples": None,
+        "draft_position_samples": None,
     }
     assert box.left() == []
 

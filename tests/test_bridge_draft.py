@@ -1,0 +1,207 @@
+"""Drafts and prefetches as clients meet them: over OSC, in the mailbox, on the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_engine import LIMIT_S, FakeEngine, fake_engine
+from test_bridge_mailbox import Box, opened
+from test_bridge_server import events_of, song, until
+
+from bridge import protocol as api
+from bridge.__main__ import main
+from bridge.cli import console
+from bridge.client import Client
+from bridge.requests import JobStatus, Prefetch, Subscribe
+from engine.errors import StembridgeError
+from engine.request import Draft, Separation
+
+OUT = Path("/music/out")
+STEMS = Separation(
+    *(OUT / f"Lead.draft-0a1b2c3d.{end}" for end in ("target.wav", "residual.wav", "json")),
+    48_000, 2, 960_000, -140.0, "fake", "fake", 2, 0, 0.1,
+)  # fmt: skip
+DRAFT = Draft(STEMS, 480_000)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[FakeEngine]:
+    with fake_engine(tmp_path) as running:
+        running.run.draft = DRAFT
+        running.run.hold.clear()
+        yield running
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    with opened(tmp_path, hold=True) as one:
+        one.run.draft = DRAFT
+        yield one
+        one.run.hold.set()
+
+
+# OSC
+
+
+def drafts_in(events: list[api.Event]) -> list[api.JobDraft]:
+    return [event for event in events if isinstance(event, api.JobDraft)]
+
+
+def test_a_draft_is_told_before_the_end_and_only_while_the_job_goes_on(engine: FakeEngine) -> None:
+    with Client(engine.port) as client:
+        job = client.submit(song(engine, quality="progressive"))
+        until(lambda: client.ask(JobStatus("r1", job)).draft_target)
+        stands = client.ask(JobStatus("r2", job))
+        assert (stands.state, stands.target) == ("running", "")
+        assert (stands.draft_target, stands.draft_residual) == (str(STEMS.target), str(STEMS.residual))
+        engine.run.hold.set()
+        until(lambda: client.ask(JobStatus("r3", job)).state == "done")
+        ended = client.ask(JobStatus("r4", job))
+        assert (ended.draft_target, ended.draft_residual) == ("", "")
+        assert ended.target
+        told: list[api.Event] = []
+        while not told or not isinstance(told[-1], api.JobDone):
+            event = client.event(LIMIT_S)
+            assert event is not None
+            told.append(event)
+    (draft,) = drafts_in(told)
+    assert draft == api.JobDraft(job, str(STEMS.manifest), str(STEMS.target), str(STEMS.residual), 480_000)
+
+
+def test_drafts_are_a_topic_of_their_own(engine: FakeEngine) -> None:
+    with Client(engine.port) as asker, Client(engine.port) as listener:
+        listener.ask(Subscribe("s", topics=("draft",)))
+        job = asker.submit(song(engine, quality="progressive"))
+        event = listener.event(LIMIT_S)
+        assert isinstance(event, api.JobDraft)
+        assert event.job == job
+        engine.run.hold.set()
+
+
+def test_a_client_that_waits_hears_of_the_draft(engine: FakeEngine) -> None:
+    with Client(engine.port) as client:
+        heard: list[api.JobDraft] = []
+
+        def on_draft(draft: api.JobDraft) -> None:
+            heard.append(draft)
+            engine.run.hold.set()
+
+        done = client.wait(client.submit(song(engine)), on_draft=on_draft, timeout_s=LIMIT_S)
+    assert done.state == "done"
+    assert [draft.target for draft in heard] == [str(STEMS.target)]
+
+
+def test_a_job_that_is_cancelled_after_its_draft_tells_of_none(engine: FakeEngine) -> None:
+    with Client(engine.port) as client:
+        job = client.submit(song(engine, quality="progressive"))
+        until(lambda: client.ask(JobStatus("r1", job)).draft_target)
+        client.cancel(job)
+        assert isinstance(events_past_drafts(client, job)[-1], api.JobCancelled)
+        assert client.ask(JobStatus("r2", job)).draft_target == ""
+
+
+def events_past_drafts(client: Client, job: str) -> list[api.Event]:
+    """The job's events up to its end; a draft is no end."""
+    events = events_of(client, job)
+    return events + events_of(client, job) if isinstance(events[-1], api.JobDraft) else events
+
+
+@pytest.mark.parametrize("options", [(), ("prompt", "vocals"), ("track", "Audio 3"), ("track", "Lead Vox")])
+def test_a_prefetch_is_acknowledged_with_or_without_a_prompt(engine: FakeEngine, options: tuple[Any, ...]) -> None:
+    with Client(engine.port) as client:
+        ack = client.ask(Prefetch("p", str(engine.source), 1.0, 2.0, options))
+    assert ack == api.Ack("p", "")
+    assert engine.warmed == [str(engine.source.resolve())]
+    assert engine.queue.jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "code"),
+    [("/etc/passwd", (), "path_refused"), ("", ("quality", "progresive"), "bad_value"), ("", ("x", 1), "unknown_key")],
+)
+def test_a_prefetch_that_makes_no_sense_is_refused(
+    engine: FakeEngine, path: str, options: tuple[Any, ...], code: str
+) -> None:
+    with Client(engine.port) as client, pytest.raises(StembridgeError) as caught:
+        client.ask(Prefetch("p", path or str(engine.source), 1.0, 2.0, options))
+    assert caught.value.code == code
+    assert engine.warmed == []
+
+
+# The mailbox
+
+
+def test_the_status_has_the_draft_while_the_job_goes_on(box: Box) -> None:
+    box.submit("r1", position=96_000, rate=48_000, start=48_000, end=2_400_000, quality="progressive")
+
+    def drafted() -> bool:
+        box.mailbox.poll()
+        return bool((box.status("r1") or {}).get("draft_target"))
+
+    until(drafted)
+    status = box.status("r1") or {}
+    assert status["state"] == "running"
+    assert (status["draft_target"], status["draft_residual"]) == (str(STEMS.target), str(STEMS.residual))
+    assert (status["draft_samples"], status["draft_position_samples"]) == (960_000, 96_000 + 480_000)
+    assert (status["sample_rate"], status["channels"]) == (48_000, 2)
+    assert status["target"] is status["samples"] is status["position_samples"] is None
+    box.run.hold.set()
+    ended = box.ends("r1")
+    assert (ended["state"], ended["draft_target"], ended["draft_samples"]) == ("done", None, None)
+    assert ended["position_samples"] == 96_000
+
+
+def test_a_prefetch_in_the_mailbox_is_done_at_once_and_makes_no_job(box: Box) -> None:
+    box.post("p1", op="prefetch", path=str(box.song), start=1.0, end=2.0)
+    assert box.ends("p1") == {"rid": "p1", "state": "done"}
+    box.post("p2", op="prefetch", path="/etc/passwd")
+    assert box.ends("p2")["code"] == "path_refused"
+    assert box.queue.jobs() == []
+
+
+# The command line
+
+
+def test_submit_prints_the_draft_and_then_the_stems(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    told: list[str] = []
+    write = console.write_line
+
+    def line(text: str) -> None:
+        told.append(text)
+        write(text)
+        engine.run.hold.set()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(console, "write_line", line)
+        asked = ["submit", str(engine.source), "--prompt", "vocals", "--quality", "progressive"]
+        assert main([*asked, "--port", str(engine.port)]) == 0
+    assert [text.split()[0] for text in told] == ["draft", "draft", "target", "residual", "manifest"]
+    assert told[0].split()[1] == str(STEMS.target)
+
+
+@pytest.mark.torch
+def test_extract_prints_both_and_leaves_the_result_alone(
+    mixture_file: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not os.environ.get("CI"):
+        pytest.importorskip("transformers", reason="transformers is not installed")
+    from toy_bundle import write_models
+
+    from engine import models
+
+    write_models(models.models_folder())
+    source, out = mixture_file(0.5, sample_rate=48_000), tmp_path / "out"
+    asked = ["extract", str(source), "--prompt", "tambourine", "--quality", "progressive", "--out", str(out)]
+    assert main(asked) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert [label for label, _ in lines] == ["draft", "draft", "target", "residual", "manifest"]
+    assert not Path(lines[0][1]).exists()
+    assert sorted(path.suffix for path in out.iterdir()) == [".json", ".wav", ".wav"]
+    assert main([*asked, "--json", "--name", "again"]) == 0
+    (told,) = capsys.readouterr().out.splitlines()
+    assert Path(json.loads(told)["target"]).name == "again.target.wav"
