@@ -14,7 +14,7 @@ LIVE: dict[str, tuple[str, ...]] = {
         "a reversed section",
         "one channel of a stereo file",
     ),
-    "Live does not let scripts see or set the fades of a clip.": ("fades and gain", "a fade cut by the range"),
+    "Live does not let scripts see or set the fades of a clip.": ("fades", "a fade cut by the range"),
     "Live does not let scripts cut a clip: of a part of one, Remove brings the stems in and says how to mute it.": (
         "remove, the name as it stands",
         "remove at 48 kHz",
@@ -24,7 +24,7 @@ LIVE: dict[str, tuple[str, ...]] = {
     "Live has no field of text for scripts: Remove takes the track's name, or words given on the command line.": (
         "remove, thought better of",
     ),
-    "Live tells scripts the tempo at the playhead, and of an automated tempo only that it is: a part of a clip under "
-    "one is refused, a whole un-warped clip is not.": ("a tempo change",),
+    "Live tells scripts the tempo at the playhead, and of an automated tempo only that it is: under one a part of a clip "
+    "that is not warped is refused, a whole clip is not.": ("a tempo change",),
     "An answer over OSC is one datagram, which comes whole or not at all.": ("a torn status",),
 }
