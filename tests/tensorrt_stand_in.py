@@ -30,11 +30,11 @@ class Cell(np.ndarray):
     """Memory on the stand-in: what torch's tensors can, as far as it is used."""
 
     def __array_finalize__(self, other: Any) -> None:
-        self.device = getattr(other, "device", None)
+        self.owner = getattr(other, "owner", None)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
         raw = tuple(bare(each) for each in inputs)
-        device = next(each.device for each in inputs if isinstance(each, Cell))
+        device = next(each.owner for each in inputs if isinstance(each, Cell))
         made = getattr(ufunc, method)(*raw, **options) if out is None else bare(out[0])
         if device.tape is not None:
             device.put(lambda: getattr(ufunc, method)(*raw, out=(made,), **options))
@@ -44,17 +44,17 @@ class Cell(np.ndarray):
 
     def copy_(self, other: Any) -> Cell:
         mine, theirs = bare(self), bare(other)
-        self.device.put(lambda: np.copyto(mine, theirs))
+        self.owner.put(lambda: np.copyto(mine, theirs))
         return self
 
     def clone(self) -> Cell:
-        return self.device.cell(np.empty_like(bare(self))).copy_(self)
+        return self.owner.cell(np.empty_like(bare(self))).copy_(self)
 
     def view(self, *shape: Any) -> Any:
         return self.reshape(shape) if shape and isinstance(shape[0], int) else super().view(*shape)
 
     def new_tensor(self, values: Any) -> Cell:
-        return self.device.cell(np.asarray(values, self.dtype))
+        return self.owner.cell(np.asarray(values, self.dtype))
 
     def data_ptr(self) -> int:
         return int(self.ctypes.data)
@@ -131,7 +131,7 @@ class StandIn:
 
     def cell(self, values: Any) -> Cell:
         made = np.ndarray.view(values, Cell)
-        made.device = self
+        made.owner = self
         return made
 
     def put(self, work: Callable[[], None]) -> None:

@@ -106,8 +106,10 @@ def judge(candidate: FlowRuntime, reference: FlowRuntime, precision: str) -> Ver
 def recall(bundle: Bundle, name: str) -> Verdict | None:
     """What is remembered; None where nothing is."""
     said = _read().get(_key(bundle, name))
+    if not isinstance(said, dict):
+        return None
     try:
-        return None if said is None else Verdict(**said | {"snr_db": math.inf if said["snr_db"] is None else said["snr_db"]})
+        return Verdict(**{**said, "snr_db": math.inf if said["snr_db"] is None else said["snr_db"]})
     except (TypeError, KeyError):  # of another version
         return None
 
