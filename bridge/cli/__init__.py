@@ -8,6 +8,7 @@ extract    one separation here and now, without an engine
 serve      the engine
 jobs       submit, jobs, cancel: talk to a running engine
 demo       the whole round trip on the bundled excerpt
+audacity   gestures in a running Audacity
 presets    list, show, check
 bench      quality: measurements on the user's own material
 models     list, fetch, import, remove
