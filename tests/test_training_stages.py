@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+import soundfile
 
 if not os.environ.get("CI"):
     pytest.importorskip("torch", reason="torch is not installed")
@@ -15,9 +16,10 @@ import torch
 from engine.masks.bands import to_bands
 from training import bank, mixing, train
 from training.bank import Studio, choose_sources
-from training.baselines import bandpasses, ideal_banded, ideal_ratio
+from training.baselines import bandpasses, harmonic_percussive, ideal_banded, ideal_ratio
+from training.evaluate import answered_well, answered_well_with_spans
 from training.losses import losses
-from training.mixing import EDGES, N_BANDS, N_FRAMES, Bank, Mixture, example, mix
+from training.mixing import EDGES, N_BANDS, N_FRAMES, Bank, Mixture, example, mix, stft
 from training.network import FRAMES_MULTIPLE, Network
 from training.notes import compose, play
 from training.phrases import concepts
@@ -182,6 +184,50 @@ def test_the_ideal_masks_are_better_than_a_band_pass(songs):
     bands = bandpasses(songs)
     assert set(np.unique(bands["synth bass"])) == {0, 1}
     assert to_bands(bands["synth bass"], EDGES)[100:].sum() < to_bands(bands["noise"], EDGES)[100:].sum()
+
+
+def test_what_lasts_and_what_strikes_are_told_apart():
+    t = np.arange(2 * 44100) / 44100
+    tone, clicks = 0.1 * np.sin(2 * np.pi * 440 * t), np.zeros(len(t))
+    clicks[::11025] = 1
+    lasts, strikes = harmonic_percussive(np.stack([stft(np.float32(tone + clicks)[None])[0]] * 2))
+    assert lasts[:, 5:-5, 41].min() > 0.8
+    assert np.median(strikes[:, 5, 500:]) > 0.8
+    np.testing.assert_allclose(lasts + strikes, 1)
+
+
+def test_recorded_guitars_are_cut_and_silence_is_left_out(tmp_path):
+    rng = np.random.default_rng(0)
+    audio = rng.normal(0, 0.1, (46 * 44100, 2))
+    audio[15 * 44100 : 30 * 44100] = 0
+    (tmp_path / "song").mkdir()
+    soundfile.write(tmp_path / "song" / "guitar.ogg", audio, 44100)
+    pieces = list(bank.recorded_guitars(tmp_path))
+    assert [piece.shape for piece in pieces] == [(1, 15 * 44100)] * 2
+    assert all(piece.dtype == np.int16 and np.abs(piece).max() > 1000 for piece in pieces)
+
+
+def row(concept, text, paraphrase=9.0, group="rendered", **more):
+    return {
+        "concept": concept,
+        "group": group,
+        "text": text,
+        "paraphrase": paraphrase,
+        "band-pass": 1.0,
+        "HPSS": 2.0,
+        **more,
+    }
+
+
+def test_only_what_beats_every_baseline_is_answered_well():
+    rows = [row("drums", 6.0)] * 3 + [row("flute", 3.5)] * 3 + [row("bass", 9.0, 1.5)] * 3 + [row("kick", 9.0)] * 2
+    rows += [row("guitar", 8.0)] * 3 + [row("guitar", 1.0, group="real")]
+    assert answered_well(rows) == ["drums"]
+    spans = {"mixture cut": 2.0, "band-pass cut": 4.0}
+    marked = [row("flute", 3.5, **spans, **{"text+span": 6.5})] * 3 + [
+        row("piano", 3.5, **spans, **{"text+span": 5.0})
+    ] * 3
+    assert answered_well_with_spans(rows + marked) == ["flute"]
 
 
 def test_one_trunk_pass_answers_many_prompts_alike():
