@@ -155,13 +155,15 @@ honoured), and the user's state folder elsewhere.
 
 - `requests/RID.json` is one request: `{{"rid": "RID", "op": "submit", …fields}}`. Write it under another name that
   ends in `.tmp`, then rename it. RID is 1 to 64 of the characters `A-Z a-z 0-9 _ . -` and never used twice. `op` is one
-  of {", ".join(f"`{op}`" for op in OPS)}; `cancel` takes `job`, or `of` (the RID of the submit), or `"all": true`. The
+  of {", ".join(f"`{op}`" for op in OPS)}; `cancel` takes `job`, or `of` (the RID of the submit), or `"all": true`;
+  `prefetch` takes a submit's fields, a prompt among them or not, and is `done` at once. The
   engine removes the file when the job is safe in its journal.
 - `status/RID.json` is the answer, rewritten at each change: one flat object with `rid`, `job`, `state` (`queued`,
   `running`, `done`, `failed`, `cancelled` or `refused`), `fraction`, `stage`, `eta_s`, `code`, `text`, `target`,
   `residual`, `manifest`, `sample_rate`, `channels`, `samples`, `position_samples` (the timeline place of the stem's
   first sample), `null_db`, `prompt`, `name` and `note` (what to know of the
-  stems, for a person); what is not known is null. Remove it when you have acted on a final
+  stems, for a person); what is not known is null. While a job goes on that has a draft, `draft_target`,
+  `draft_residual`, `draft_samples` and `draft_position_samples` tell of it. Remove it when you have acted on a final
   state. A job that outlives the engine is told under its RID by the next one.
 - `engine.json` is renewed every {HEARTBEAT_S:g} s while the engine runs: `pid`, `version`, `api`, `time_s` (Unix time),
   `port`. When it is older than 10 s, no engine runs.
