@@ -24,7 +24,7 @@ LIVE: dict[str, tuple[str, ...]] = {
     "Live has no field of text for scripts: Remove takes the track's name, or words given on the command line.": (
         "remove, thought better of",
     ),
-    "Live tells scripts the tempo at the playhead, and of an automated tempo only that it is: under one a part of a clip "
-    "that is not warped is refused, a whole clip is not.": ("a tempo change",),
+    "Live tells scripts the tempo at the playhead, and of an automated tempo only that it is: under one a part of "
+    "a clip that is not warped is refused, a whole clip is not.": ("a tempo change",),
     "An answer over OSC is one datagram, which comes whole or not at all.": ("a torn status",),
 }
