@@ -13,6 +13,8 @@ from mixtures import make_mixture
 from bridge.__main__ import main
 from engine.quality.stems import bundled_song
 
+PROMPTS = ("vocals", "accompaniment")
+
 
 @pytest.fixture
 def songs(tmp_path: Path) -> Path:
@@ -20,7 +22,7 @@ def songs(tmp_path: Path) -> Path:
     folder = tmp_path / "songs" / "one"
     folder.mkdir(parents=True)
     for prompt, stem in song.stems.items():
-        soundfile.write(folder / f"{prompt}.wav", stem[:, 44_100 * 3 : 44_100 * 6].T, 44_100, subtype="FLOAT")
+        soundfile.write(folder / f"{prompt}.wav", stem[:, 44_100 : 44_100 * 4].T, 44_100, subtype="FLOAT")
     return tmp_path / "songs"
 
 
@@ -57,7 +59,9 @@ def test_what_cannot_be_measured_is_said(
 
 
 @pytest.mark.torch
-def test_few_evaluations_against_the_models_own_32(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_few_evaluations_against_the_models_own_32(
+    songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     if not os.environ.get("CI"):
         for library in ("torch", "transformers"):
             pytest.importorskip(library, reason=f"{library} is not installed")
@@ -73,8 +77,17 @@ def test_few_evaluations_against_the_models_own_32(tmp_path: Path, capsys: pytes
     music.mkdir()
     soundfile.write(music / "song.wav", make_mixture(44_100 * 2), 44_100)
     arguments = ("--audio", str(music), "--nfe", "4,5,32", "--clips", "1", "--prompts", "drums")
+    arguments += ("--stems", str(songs), "--model", NAME)
     assert main(["bench", "quality", "--out", str(tmp_path / "out"), *arguments, "--json"]) == 0
-    values = json.loads(capsys.readouterr().out)["few_steps"]
+    told = json.loads(capsys.readouterr().out)
+    # a model that hears spans is given those of the stem that comes and goes, and has Spleeter beside it
+    methods = {
+        prompt: {row["method"] for row in told["separation"]["rows"] if row["prompt"] == prompt} for prompt in PROMPTS
+    }
+    always = {"model", "Spleeter", "band-pass", "HPSS", "ideal mask"}
+    assert methods == {"vocals": always | {"model, spans"}, "accompaniment": always}
+    assert (tmp_path / "out" / "separation.png").is_file()
+    values = told["few_steps"]
     found = {(one["solver"], one["nfe"]): one for one in values["distances"]}
     assert set(found) == {
         *((solver, nfe) for solver in ("euler", "ab2", "midpoint", "heun", "sway") for nfe in (4, 32)),

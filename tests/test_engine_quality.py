@@ -207,9 +207,28 @@ def test_the_embedded_model_on_a_folder_beside_its_baselines(songs: Path, tmp_pa
     report.write_json(tmp_path / "out" / "q.json", {"rows": [{"value": math.inf}], "table": separation.table(rows)})
     assert json.loads((tmp_path / "out" / "q.json").read_text())["rows"] == [{"value": None}]
     lines = report.separation_rows(separation.table(rows))
-    assert ("whole band", "model", "0 (+2 not known)", *["-"] * 7) in lines
+    assert ("whole band", "model", "0 (+2 not known)", *["-"] * 8) in lines
     report.plot_separation(separation.table(rows), tmp_path / "separation.png")
     assert (tmp_path / "separation.png").stat().st_size > 5_000
+
+
+def test_prompts_that_are_not_there_are_asked_for_and_their_level_is_told(tmp_path: Path) -> None:
+    stem, other = tone(440), clicks()
+    with_voice = Song("one", RATE, {"vocals": stem, "clicks": other}, np.zeros_like(stem))
+    without = Song("two", RATE, {"bass": tone(80), "clicks": other}, np.zeros_like(stem))
+    bands = separation.bands_of([with_voice, without])
+    assert separation.absent_prompts(with_voice, bands) == ["bass"]
+    assert separation.absent_prompts(without, bands) == ["vocals"]
+    rows = separation.measure_song(without, bands, Shelf(), None, lambda share: None)
+    (absent,) = [row for row in rows if row.method == "model, absent"]
+    assert absent.prompt == "vocals"
+    assert absent.leakage_db < 0
+    assert separation.calibration(rows) is None, "this model does not say how sure it is"
+    told = [
+        separation.Row("one", "x", "model", presence=0.9),
+        separation.Row("one", "y", "model, absent", presence=0.2),
+    ]
+    assert separation.calibration(told) == pytest.approx({"there": 0.9, "absent": 0.2, "brier": 0.025})
 
 
 def test_a_perfect_method_is_infinitely_good() -> None:

@@ -109,7 +109,8 @@ def _separation(
             step((number + share) / n, name)
 
         rows += separation.measure_song(song, bands, shelf, model, within)
-    return {"separation": {"model": model or "as the prompt chooses", "rows": rows, "table": separation.table(rows)}}
+    about = {"model": model or "as the prompt chooses", "presence": separation.calibration(rows)}
+    return {"separation": {**about, "rows": rows, "table": separation.table(rows)}}
 
 
 def _report(found: dict[str, Any], out: Path, as_json: bool) -> None:
@@ -142,6 +143,10 @@ def _report(found: dict[str, Any], out: Path, as_json: bool) -> None:
         console.write_line("Against the true stems, dB unless it has no unit:")
         columns = ("prompt", "method", "stems", *report.HEADS.values())
         console.write_table(columns, report.separation_rows(found["separation"]["table"]))
+        told = found["separation"]["presence"]
+        if told is not None:
+            means = f"presence   {told['there']:.2f} for sounds that are there, {told['absent']:.2f} for absent ones"
+            console.write_line(f"{means}; Brier score {told['brier']:.3f}")
     for path in written:
         console.write_line(str(path))
     if not plots:

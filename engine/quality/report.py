@@ -20,6 +20,7 @@ HEADS: Final = {
     "span_iou": "span IoU",
     "leakage_db": "leakage",
     "null_db": "null",
+    "presence": "presence",
 }
 
 
@@ -28,7 +29,7 @@ def separation_rows(table: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]
     rows = []
     for entry in table:
         n = f"{entry['n']}" + (f" (+{entry['refused']} not known)" if entry["refused"] else "")
-        numbers = (_number(entry[key], 2 if key in ("mr_stft", "span_iou") else 1) for key in COLUMNS)
+        numbers = (_number(entry[key], 2 if key in ("mr_stft", "span_iou", "presence") else 1) for key in COLUMNS)
         rows.append((entry["prompt"], entry["method"], n, *numbers))
     return rows
 
@@ -65,11 +66,15 @@ def plot_separation(table: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Bars of SI-SDR gain by prompt and method."""
     pyplot = _pyplot()
     prompts = list(dict.fromkeys(entry["prompt"] for entry in table))
-    methods = [method for method in METHODS if any(e["method"] == method and e["n"] for e in table)]
+    methods = [
+        method for method in METHODS if any(e["method"] == method and e["si_sdr_gain_db"] is not None for e in table)
+    ]
     figure, axes = pyplot.subplots(figsize=(9, 1.5 + 0.28 * len(prompts) * len(methods)))
     height = 0.84 / max(len(methods), 1)
     for place, method in enumerate(methods):
-        gains = {e["prompt"]: e["si_sdr_gain_db"] for e in table if e["method"] == method and e["n"]}
+        gains = {
+            e["prompt"]: e["si_sdr_gain_db"] for e in table if e["method"] == method and e["si_sdr_gain_db"] is not None
+        }
         places = [index + height * (place + 0.5) - 0.42 for index, prompt in enumerate(prompts) if prompt in gains]
         axes.barh(places, [gains[prompt] for prompt in prompts if prompt in gains], 0.9 * height, label=method)
     axes.set_yticks(range(len(prompts)), prompts)
