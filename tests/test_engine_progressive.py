@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +20,9 @@ from engine import models, progressive
 from engine.audio import inspect
 from engine.drafts import LEAD_S, PART_S, WHOLE_S, discard_drafts, draft_name, part_draft, whole_draft
 from engine.errors import Cancelled, StembridgeError
+from engine.jobs.job import JobState
+from engine.jobs.journal import Journal
+from engine.jobs.queue import JobQueue
 from engine.models import Shelf
 from engine.progressive import DRAFT_SHARE, deliver
 from engine.request import MAX_NAME_BYTES, Progress, Separation, SeparationRequest, Span
@@ -121,6 +127,33 @@ def test_a_draft_of_an_earlier_life_is_found_and_goes_too(song: Path, flow: None
     (request.out_dir / f"{draft_name(request)}.target.wav").with_name(f"{draft_name(request)} 3.target.wav").touch()
     assert len(stems_in(request.out_dir)) == 7
     deliver(request, Made())
+    assert stems_in(request.out_dir) == ["song.drums.json", "song.drums.residual.wav", "song.drums.target.wav"]
+
+
+def test_after_a_kill_between_draft_and_result_the_journal_runs_it_again_and_no_draft_is_left(
+    song: Path, flow: None
+) -> None:
+    journal_path, request = song.parent / "jobs", ask(song)
+    script = Path(__file__).with_name("draft_process.py")
+    env = {**os.environ, "PYTHONPATH": f"{script.parent}:{script.parents[1]}"}
+    command = [sys.executable, str(script), str(journal_path), str(song)]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "drafted\n"
+        process.kill()
+    assert [name for name in stems_in(request.out_dir) if draft_name(request) in name]
+    made, told = Made(), []
+    with (
+        Journal(journal_path) as journal,
+        JobQueue(
+            lambda r, on_progress, cancelled: deliver(r, made, on_progress=on_progress),
+            journal,
+            on_event=lambda event: told.append(event.kind),
+        ) as queue,
+    ):
+        (job,) = queue.jobs()
+        assert queue.wait(job.id, 60).state is JobState.DONE
+    assert [kind for kind in told if kind != "progress"] == ["queued", "draft", "done"]
     assert stems_in(request.out_dir) == ["song.drums.json", "song.drums.residual.wav", "song.drums.target.wav"]
 
 
