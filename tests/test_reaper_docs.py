@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bridge import watch, watch_install
+from bridge import reapack, watch, watch_install
 from engine.errors import CODES
 
 ROOT = Path(__file__).parents[1]
@@ -14,7 +14,7 @@ REAPER, WATCH = (ROOT / "docs" / f"{name}.md" for name in ("reaper", "watch-fold
 
 
 def spoken() -> str:
-    text = "\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS.rglob("*.lua"))
+    text = "\n".join(file.text for file in reapack.files())
     return " ".join(re.sub(r'"\s*\.\.\s*"', "", text).split())
 
 

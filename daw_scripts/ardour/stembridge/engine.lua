@@ -53,8 +53,9 @@ local told = false -- that no engine runs
 local handed_over = {} -- by rid
 
 local function tell_of_stopped(n_open)
-	local why = started_s_ago() and "The Stembridge engine was started but does not answer" or "The Stembridge engine has stopped"
-	sb.tell({ string.format("%s; %d of this session's requests wait for it. They go on when it runs; in a terminal, this "
+	local why = started_s_ago() and "The Stembridge engine was started but does not answer;"
+		or "The Stembridge engine has stopped;"
+	sb.tell({ string.format("%s %d of this session's requests wait for it. They go on when it runs; in a terminal, this "
 		.. "starts it and says what is wrong:  stembridge serve\nTo give them up, use “Stembridge: Cancel”.", why, n_open) })
 end
 
