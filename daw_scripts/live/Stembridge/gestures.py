@@ -10,7 +10,7 @@ from . import asking, ledger, messages, rounds, selection
 from .desk import Desk, open_requests, say
 
 SHOW_S = 10.0
-"""How long “Show progress” keeps the status bar."""
+"""How long the progress is shown in the status bar, after a gesture too."""
 
 
 def extract(desk: Desk, now_s: float, prompt: str | None = None) -> None:
@@ -115,3 +115,4 @@ def _gesture(desk: Desk, now_s: float, op: asking.Op, what: selection.What, prom
     desk.last = {"op": op, "what": what, "prompt": prompt}
     gesture = ledger.new_id()
     rounds.hand_over(desk, [asking.entry_of(p, op, gesture, prompt, desk.song.tempo) for p in pieces], now_s)
+    desk.show_until_s = now_s + SHOW_S  # so that a press on a pad is seen to have done something
