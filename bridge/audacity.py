@@ -259,13 +259,16 @@ def select_time(pipe: Pipe, start_s: float, end_s: float) -> None:
 
 
 def show(pipe: Pipe, text: str, *, answer_s: float = CAPTURE_S) -> None:
-    """Shows a message in Audacity and waits until it is closed. It needs a selected audio track; without, nothing is
-    shown. Raises as `Pipe.ask` does.
+    """Shows a message in Audacity and waits until it is closed. Without any audio track nothing is shown.
+
+    Raises as `Pipe.ask` does.
     """
-    chosen = [n for n, (selected, kind) in enumerate(_tracks(pipe)) if selected and kind == "wave"]
-    if not chosen:
+    tracks = [(n, selected) for n, (selected, kind) in enumerate(_tracks(pipe)) if kind == "wave"]
+    chosen = [n for n, selected in tracks if selected]
+    if not tracks:
         return
-    pipe.ask(f"SelectTracks: Track={chosen[0]} TrackCount=1 Mode=Set")  # once, not once for each track
+    spoken = (chosen or [n for n, _ in tracks])[0]  # the message comes once for each selected track
+    pipe.ask(f"SelectTracks: Track={spoken} TrackCount=1 Mode=Set")
     pipe.ask("SelectTime: Start=0 End=1 RelativeTo=Selection")
     try:
         _nyquist(pipe, f'(strcat "{_lisp(text[:400])}")', answer_s)
@@ -273,6 +276,8 @@ def show(pipe: Pipe, text: str, *, answer_s: float = CAPTURE_S) -> None:
         pipe.ask("SelectTime: Start=0 End=-1 RelativeTo=Selection")
     for n in chosen[1:]:
         pipe.ask(f"SelectTracks: Track={n} TrackCount=1 Mode=Add")
+    if not chosen:
+        pipe.ask(f"SelectTracks: Track={spoken} TrackCount=1 Mode=Remove")
 
 
 def _tracks(pipe: Pipe) -> list[tuple[bool, str]]:

@@ -44,7 +44,10 @@ class Pipe:
     the line, and when no answer comes in time.
     """
 
-    def __init__(self, pipes: tuple[Path, Path] | None = None, *, open_s: float = OPEN_S) -> None:
+    def __init__(
+        self, pipes: tuple[Path, Path] | None = None, *, open_s: float = OPEN_S, answer_s: float = ANSWER_S
+    ) -> None:
+        self._answer_s = answer_s
         to_path, from_path = pipes or default_pipes()
         if sys.platform == "win32":
             self._to, self._from = _opened_windows(to_path, from_path)
@@ -65,12 +68,13 @@ class Pipe:
         os.close(self._to)
         os.close(self._from)
 
-    def ask(self, command: str, *, answer_s: float = ANSWER_S) -> str:
-        """Sends a command and returns what Audacity says to it, without its last line.
+    def ask(self, command: str, *, answer_s: float | None = None) -> str:
+        """Sends a command and returns what Audacity says to it, without its last line; `answer_s` where it may take
+        longer than others.
 
         Raises `StembridgeError` too (`daw_refused`) when Audacity does not carry the command out.
         """
-        packet = f"{command}\n".encode()
+        packet, answer_s = f"{command}\n".encode(), answer_s or self._answer_s
         if len(packet) > MAX_COMMAND_BYTES:
             raise StembridgeError(
                 "daw_refused",

@@ -48,6 +48,11 @@ TempDir={temporary}
 """
 
 
+def patient() -> Pipe:
+    """A line that outwaits a busy machine."""
+    return Pipe(open_s=DEADLINE_S, answer_s=DEADLINE_S)
+
+
 @dataclass
 class Host:
     """One Audacity with one window."""
@@ -78,7 +83,7 @@ class Host:
 
     def ask(self, *commands: str) -> str:
         """What Audacity says to the last command."""
-        with Pipe() as pipe:
+        with patient() as pipe:
             return [pipe.ask(command) for command in commands][-1]
 
     def clear(self) -> None:
@@ -99,7 +104,7 @@ class Host:
             self.ask(f"SelectTracks: Track={track} TrackCount=1 Mode={'Add' if n else 'Set'}")
 
     def selection(self) -> Selection:
-        with Pipe() as pipe:
+        with patient() as pipe:
             return audacity.read_selection(pipe)
 
     def tracks(self) -> list[Track]:
@@ -111,7 +116,7 @@ class Host:
         """What a clip holds, (sample, channel)."""
         whole = track.clips[clip]
         path = self.home / f"{track.index}.{clip}.wav"
-        with Pipe() as pipe:
+        with patient() as pipe:
             audacity.capture(pipe, Piece(track, whole, whole, whole, None), path)
         return soundfile.read(path, dtype="float32", always_2d=True)[0]
 
@@ -161,7 +166,8 @@ def listens(host: Host) -> bool:
     assert host.process is not None
     assert host.process.poll() is None, f"Audacity ended:\n{(host.home / 'audacity.log').read_text()[-2000:]}"
     try:
-        host.ask("GetInfo: Type=Tracks")
+        with Pipe() as pipe:
+            pipe.ask("GetInfo: Type=Tracks")
     except StembridgeError as e:
         if e.code != "daw_not_answering":
             raise

@@ -23,6 +23,9 @@ AUDACITY: dict[str, tuple[str, ...]] = {
         "one channel of a stereo file",
     ),
     "Audacity copies every file into its project when it is imported.": ("a file that is gone",),
+    "A MIDI track cannot be made through Audacity's pipes; what is said of one is in test_bridge_audacity.": (
+        "a MIDI item",
+    ),
     "Audacity has no frozen, armed or grouped tracks.": ("a frozen track", "an armed track", "a grouped track"),
     "Audacity 3.2 has no tempo.": ("a tempo change",),
     "Stems become part of Audacity's project file, which Audacity itself writes.": (

@@ -207,3 +207,19 @@ def test_pieces_of_two_clips(gesture: audacity.Gesture, expected: list[Piece]) -
 def test_nothing_to_do(selection: Selection, gesture: audacity.Gesture, says: str) -> None:
     with refused("nothing_to_do", says):
         audacity.pieces(selection, gesture, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("tracks", "says"),
+    [
+        ([], "Nothing is selected"),
+        ([("note", 1), ("wave", 0)], "The selected track holds MIDI"),
+        ([("label", 1)], "Nothing is selected"),
+    ],
+)
+def test_no_audio_track_is_selected(tracks: list[tuple[str, int]], says: str, pipes: tuple[Path, Path]) -> None:
+    told = ", ".join(f'{{ "name":"x", "focused":0, "selected":{on}, "kind":"{kind}" }}' for kind, on in tracks)
+    with audacity_that(lambda command: f"[ {told} ]{OK}", pipes) as got, Pipe(pipes, open_s=LIMIT_S) as pipe:
+        with refused("nothing_to_do", says):
+            audacity.read_selection(pipe)
+        assert len(got) == 1

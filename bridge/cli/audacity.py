@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bridge.cli import asking, console
-from bridge.protocol import DEFAULT_PORT
+from bridge.cli.jobs import progress_of
+from bridge.protocol import DEFAULT_PORT, JobProgress
 from engine.errors import StembridgeError
+from engine.request import Progress
 
 if TYPE_CHECKING:
     from bridge.audacity import Gesture
@@ -63,7 +68,15 @@ def _do(gesture: Gesture, prompt: str | None, window: bool, port: int) -> None:
     from bridge.audacity_pipe import Pipe
 
     try:
-        outcome = perform(gesture, _desk(port), prompt)
+        with ExitStack() as stack:
+            bars: list[Callable[[Progress], None]] = []
+
+            def on_progress(track: str, event: JobProgress) -> None:
+                if not bars:  # not before: a question may have to be asked
+                    bars.append(stack.enter_context(console.progress_bar("separating")))
+                bars[0](progress_of(event))
+
+            outcome = perform(gesture, replace(_desk(port), on_progress=on_progress), prompt)
         for name in outcome.tracks:
             console.write_line(name)
         for trouble in outcome.troubles[:-1]:

@@ -64,7 +64,7 @@ def submit(
             with console.progress_bar(prompt or track or "separating") as on_progress:
                 done = client.wait(
                     job,
-                    on_progress=lambda event: on_progress(_progress(event)),
+                    on_progress=lambda event: on_progress(progress_of(event)),
                     on_draft=lambda event: None if as_json else _write_draft(event),
                 )
         except KeyboardInterrupt as e:
@@ -175,5 +175,6 @@ def _told(stands: JobAnswer) -> dict[str, Any]:
     return values
 
 
-def _progress(event: JobProgress) -> Progress:
+def progress_of(event: JobProgress) -> Progress:
+    """An engine's event as the bar takes it."""
     return Progress(event.fraction, event.stage, event.eta_s if event.eta_s >= 0 else None)
