@@ -13,25 +13,19 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from engine import models
 from engine.audio import Region, Samples, Source, SourceInfo, resolve, sample_at
-from engine.blocks import in_step
 from engine.cache import ResultCache, result_key
 from engine.effects import Effects, OpenEffects, heard_digest, require_effects
 from engine.errors import Cancelled, StembridgeError
 from engine.manifest import db, manifest_of, parameters, separation_of
 from engine.manifest import stembridge_version as stembridge_version
+from engine.passage import Report, at_rate, faithful, generated, returned
 from engine.request import Progress, Separation, SeparationRequest
-from engine.resample import resample, resampled_length
-from engine.runtime import Ask, Model, Plan
+from engine.resample import resampled_length
+from engine.runtime import Ask
 from engine.stems import StemFiles, find_delivered, stem_name
-from engine.stereo import project
 
-Report = Callable[[float, str], None]
-"""Called with the fraction done and the stage; raises `Cancelled`."""
-Hear = Callable[[Iterator[Samples]], Iterator[Samples]]
 OnProgress = Callable[[Progress], None]
 IsCancelled = Callable[[], bool]
 
@@ -96,9 +90,9 @@ def separate(
                         files.write(mixture, target)
                         report(0.5, "copying")
             else:
-                work = _generated if request.output == "generative" else _faithful
+                work = generated if request.output == "generative" else faithful
                 hear = through.hear if through else None
-                for mixture, *made in _returned(work(heard, original, region, model, plan, report, hear), region):
+                for mixture, *made in returned(work(heard, original, region, model, plan, report, hear), region):
                     files.write(mixture, *made)
             usual = not {"window_s", "redone"} & model.facts(plan).keys()  # what befell it once is not the rule
             untreated = files.finish()
@@ -176,7 +170,7 @@ def solve_ahead(
                     plans.append(model.plan(_ask(other, resolve(other, source.info), source.info, digest)))
         rate = model.card.grid.sample_rate
         n_samples = resampled_length(region.read_end - region.read_start, source.info.sample_rate, rate)
-        model.solve_ahead(_at_rate(source, region, rate), n_samples, plans, step)
+        model.solve_ahead(at_rate(source, region, rate), n_samples, plans, step)
 
 
 def hear_ahead(request: SeparationRequest, shelf: models.Shelf, cancelled: IsCancelled = lambda: False) -> None:
@@ -195,7 +189,7 @@ def hear_ahead(request: SeparationRequest, shelf: models.Shelf, cancelled: IsCan
         step(0.0)
         key = _ask(request, region, info, _digest(source.blocks(region.read_start, region.read_end))).mixture_key
         n_samples = resampled_length(region.read_end - region.read_start, info.sample_rate, rate)
-        model.hear_ahead(_at_rate(source, region, rate), n_samples, key, step)
+        model.hear_ahead(at_rate(source, region, rate), n_samples, key, step)
 
 
 def shares_region(a: SeparationRequest, b: SeparationRequest) -> bool:
@@ -250,59 +244,6 @@ def _ask(request: SeparationRequest, region: Region, info: SourceInfo, digest: s
         key,
         request.schedule,
     )
-
-
-def _faithful(
-    heard: Source, original: Source, region: Region, model: Model, plan: Plan, report: Report, hear: Hear | None
-) -> Iterator[tuple[Samples, ...]]:
-    """`(mixture, target)` blocks of the region and its context: the model's masks on the original channels."""
-    info, grid = heard.info, model.card.grid
-    n_samples = region.read_end - region.read_start
-    masks = model.estimate(
-        _at_rate(heard, region, grid.sample_rate, hear),
-        info.channels,
-        resampled_length(n_samples, info.sample_rate, grid.sample_rate),
-        plan,
-        lambda fraction: report(0.98 * fraction, "separating"),
-        wanted=region.returned(info.sample_rate, grid.sample_rate),
-    )
-    blocks = original.blocks(region.read_start, region.read_end)
-    return project(masks, blocks, grid, info.sample_rate, info.channels, n_samples)
-
-
-def _generated(
-    heard: Source, original: Source, region: Region, model: Model, plan: Plan, report: Report, hear: Hear | None
-) -> Iterator[tuple[Samples, ...]]:
-    """`(mixture, target, generated residual)` blocks of the region and its context: the model's own mono waveforms,
-    the same in every channel."""
-    info, rate = heard.info, model.card.grid.sample_rate
-    n_samples = resampled_length(region.read_end - region.read_start, info.sample_rate, rate)
-    waves = model.generate(
-        _at_rate(heard, region, rate, hear), n_samples, plan, lambda fraction: report(0.98 * fraction, "separating")
-    )
-    back = resample(waves, rate, info.sample_rate, 2, n_samples)
-    for mixture, pair in in_step(original.blocks(region.read_start, region.read_end), back):
-        yield mixture, *(np.repeat(side, info.channels, axis=0) for side in (pair[:1], pair[1:]))
-
-
-def _at_rate(heard: Source, region: Region, rate: int, hear: Hear | None = None) -> Iterator[Samples]:
-    """The region and its context as the model hears them."""
-    info, n_samples = heard.info, region.read_end - region.read_start
-    blocks = heard.blocks(region.read_start, region.read_end)
-    if hear is not None:
-        blocks = hear(blocks)
-    return resample(blocks, info.sample_rate, rate, info.channels, n_samples)
-
-
-def _returned(pieces: Iterable[tuple[Samples, ...]], region: Region) -> Iterator[tuple[Samples, ...]]:
-    """What of the pieces lies in the region itself, without its context."""
-    at = region.read_start
-    for piece in pieces:
-        n = piece[0].shape[1]
-        low, high = max(region.start - at, 0), min(region.end - at, n)
-        if low < high:
-            yield tuple(block[:, low:high] for block in piece)
-        at += n
 
 
 def _digest(blocks: Iterable[Samples]) -> str:
