@@ -5,13 +5,16 @@ from __future__ import annotations
 import platform
 import shutil
 import struct
+import subprocess
 import sys
+import textwrap
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small_disk import on_small_disk
 
 from bridge.plugins.chain import PluginUse
 from bridge.plugins.process import Limits, PluginFailure, Worker
@@ -20,6 +23,7 @@ from bridge.plugins.stream import through
 from engine.errors import Cancelled, StembridgeError
 
 pytestmark = pytest.mark.vst3
+ROOT = Path(__file__).parent.parent
 FAULTS = (sys.executable, str(Path(__file__).parent / "plugin_faults.py"))
 LOUD = np.full((2, 65_536), 0.5, np.float32)
 X86 = pytest.mark.skipif(
@@ -107,6 +111,33 @@ def test_no_name_of_the_shared_memory_is_left():
         worker.open((PluginUse(plugin="Gain"),), 48_000, 2)
         assert worker.audio is not None
         assert not worker.audio.path.exists()
+
+
+def test_shared_memory_without_room_is_an_error_and_not_a_crash(tmp_path):
+    code = """
+        import sys, tempfile
+        from pathlib import Path
+        from bridge.plugins import shared
+        from engine.errors import StembridgeError
+        shared._RAM = Path(sys.argv[1])
+        tempfile.tempdir = sys.argv[2]
+        made = shared.SharedAudio.create(2)  # not in the small one: there is room elsewhere
+        print(made.path.parent == Path(sys.argv[2]), list(shared._RAM.iterdir()))
+        made.view(1, shared.CAPACITY)[:] = 1
+        made.close()
+        tempfile.tempdir = sys.argv[1]
+        try:
+            shared.SharedAudio.create(2)
+        except StembridgeError as e:
+            print(e.code, list(shared._RAM.iterdir()))
+    """
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.mkdir()
+    large.mkdir()
+    command = [sys.executable, "-c", textwrap.dedent(code), str(small), str(large)]
+    ran = subprocess.run(on_small_disk(small, "500k", command), capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout.splitlines() == ["True []", "disk_full []"]
+    assert list(large.iterdir()) == []
 
 
 def broken_copy(folder: Path, code: bytes) -> Path:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bridge.fields import FIELDS
 from bridge.intake import to_request
 from bridge.paths import local_policy
-from bridge.plugins.chain import BUILT_INS, from_text
+from bridge.plugins.chain import BUILT_INS, from_text, read_tables, to_text, wrong_tables
 from bridge.plugins.process import Worker
 from bridge.presets import MAX_NAME_BYTES, Preset, check_presets, find_preset, load_presets
 from bridge.prompts import prompt_from_track
@@ -261,6 +261,42 @@ def test_a_presets_chains_reach_the_request(written, tmp_path, mixture_file, mon
     with pytest.raises(StembridgeError) as caught:  # plugins are a preset's to name, not a client's
         to_request({**asked, "post": request.post}, local_policy([source], tmp_path))
     assert caught.value.code == "unknown_key"
+
+
+VALUES = st.one_of(
+    st.booleans(), st.integers(-(2**40), 2**40), st.floats(allow_nan=False, allow_infinity=False), st.text()
+)
+TABLES = st.lists(
+    st.fixed_dictionaries(
+        {"plugin": st.text(min_size=1)},
+        optional={
+            "parameters": st.dictionaries(st.text(), VALUES, max_size=4),
+            "on": st.sampled_from(["target", "residual", "both"]),
+            "tail_s": st.floats(0, 60),
+            "required": st.booleans(),
+        },
+    ),
+    max_size=4,
+)
+
+
+@given(tables=TABLES)
+def test_a_chain_is_wrong_or_survives_as_text(tables):
+    wrong = list(wrong_tables("post", tables))
+    if wrong:
+        assert all(error.code == "bad_preset" and error.remedy for error in wrong)
+        return
+    chain = read_tables("post", tables)
+    assert from_text(to_text(chain)) == chain
+    assert (to_text(chain) == "") == (not tables)
+
+
+@given(
+    junk=st.recursive(st.none() | VALUES, lambda each: st.lists(each) | st.dictionaries(st.text(), each), max_leaves=9)
+)
+def test_whatever_stands_in_a_chains_place_is_told_and_never_breaks(junk):
+    for error in wrong_tables("pre", junk):
+        assert error.code == "bad_preset"
 
 
 def test_a_shipped_preset_with_plugins_says_that_it_needs_them():

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 
 from engine.audio import READ_BLOCK_SAMPLES, Samples
+from engine.errors import StembridgeError
 
 CAPACITY: Final = READ_BLOCK_SAMPLES
 """Samples per channel in one slot."""
@@ -31,24 +32,35 @@ class SharedAudio:
 
     def __init__(self, path: Path, channels: int) -> None:
         self.path, self.channels = path, channels
-        size = _HEADER_BYTES + 4 * N_SLOTS * channels * CAPACITY
         with path.open("r+b") as file:
-            if path.stat().st_size < size:
-                file.truncate(size)
-            self._memory = mmap.mmap(file.fileno(), size)
+            self._memory = mmap.mmap(file.fileno(), _size(channels))
         self._at_work = np.frombuffer(self._memory, np.int64, 1)
         slots = np.frombuffer(self._memory, np.float32, N_SLOTS * channels * CAPACITY, _HEADER_BYTES)
         self._slots = slots.reshape(N_SLOTS, channels * CAPACITY)
 
     @classmethod
     def create(cls, channels: int) -> SharedAudio:
-        """A new one, in memory where the system has a folder for that. Raises `OSError`."""
-        folder = _RAM if os.access(_RAM, os.W_OK) else None
-        descriptor, path = tempfile.mkstemp(prefix="stembridge-", suffix=".audio", dir=folder)
-        os.close(descriptor)
-        made = cls(Path(path), channels)
-        made.at_work = -1
-        return made
+        """A new one, in memory where the system has a folder for that and room in it.
+
+        Raises `StembridgeError` (`disk_full`) where there is room nowhere.
+        """
+        for folder in (*([_RAM] if os.access(_RAM, os.W_OK) else []), Path(tempfile.gettempdir())):
+            descriptor, name = tempfile.mkstemp(prefix="stembridge-", suffix=".audio", dir=folder)
+            try:
+                # Written, not only made that long: to write to mapped memory that has no room kills the writer.
+                with open(descriptor, "wb") as file:
+                    file.write(bytes(_size(channels)))
+            except OSError:
+                Path(name).unlink(missing_ok=True)
+                continue
+            made = cls(Path(name), channels)
+            made.at_work = -1
+            return made
+        raise StembridgeError(
+            "disk_full",
+            f"There is no room for {_size(channels) / 1e6:.0f} MB in {tempfile.gettempdir()}.",
+            "Free some space.",
+        )
 
     @property
     def at_work(self) -> int:
@@ -79,3 +91,7 @@ class SharedAudio:
         with contextlib.suppress(BufferError):  # a view of it is still held: it goes with that
             self._memory.close()
         self.unlink()
+
+
+def _size(channels: int) -> int:
+    return _HEADER_BYTES + 4 * N_SLOTS * channels * CAPACITY
