@@ -91,12 +91,16 @@ def _plans(bundle: Bundle, given: argparse.Namespace) -> int:
     artefact = build_plans(bundle, models.text_folder(), given.precision, told=lambda what: _note(f"  {what}"))
     files = {name: file["bytes"] for stage in artefact.stages.values() for name, file in stage.files.items()}
     if given.json:
-        _write(json.dumps({"folder": str(artefact.folder), "bytes": sum(files.values()), "files": files}))
+        said = {"folder": str(artefact.folder), "bytes": sum(files.values()), "files": files}
+        _write(json.dumps({**said, "verified": artefact.verified}))
         return int(ExitCode.DONE)
     for name, n_bytes in files.items():
         _write(f"{n_bytes / 1e6:10.1f} MB  {name}")
     _write(str(artefact.folder))
-    _note("The plans were built, not run: they are compared with the model, and used, on a machine with a GPU.")
+    if artefact.verified is None:
+        _note("The plans were built, not run: they are compared with the model, and used, on a machine with a GPU.")
+    else:
+        _table(artefact.verified)
     return int(ExitCode.DONE)
 
 

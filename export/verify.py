@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -97,10 +97,31 @@ class Report:
         }
 
 
-def verify(parts: Parts, bundle: Bundle, artefact: Artefact, text_folder: Path, *, threads: int = 0) -> Report:
-    """Compare an export with the float32 network. Raises `StembridgeError` when its graphs cannot be opened."""
+class Staged(FlowRuntime, Protocol):
+    """A runtime whose stages can be run one by one."""
+
+    def has(self, stage: str) -> bool:
+        """Whether it has a stage of that name."""
+
+    def run_stage(self, stage: str, **inputs: Any) -> list[Floats]:
+        """The outputs of one stage."""
+
+
+def verify(
+    parts: Parts,
+    bundle: Bundle,
+    artefact: Artefact,
+    text_folder: Path,
+    *,
+    threads: int = 0,
+    opened: Staged | None = None,
+) -> Report:
+    """Compare an export with the float32 network. `opened`: the export, where it is not for onnxruntime.
+
+    Raises `StembridgeError` when its graphs cannot be opened.
+    """
     precision: ExportPrecision = artefact.precision  # type: ignore[assignment]
-    opened = OnnxFlow(bundle, artefact, load_tokenizer(text_folder), threads=threads)
+    opened = opened or OnnxFlow(bundle, artefact, load_tokenizer(text_folder), threads=threads)
     checks = _stage_checks(parts, opened, precision)
     reference = TorchFlow(bundle, text_folder, device="cpu")
     heard = hear(reference, [_clip(reference.sample_rate)], round(CLIP_S * reference.sample_rate), lambda done: None)
@@ -120,7 +141,7 @@ def verify(parts: Parts, bundle: Bundle, artefact: Artefact, text_folder: Path, 
     return Report(tuple(checks), few)
 
 
-def _stage_checks(parts: Parts, opened: OnnxFlow, precision: ExportPrecision) -> list[Check]:
+def _stage_checks(parts: Parts, opened: Staged, precision: ExportPrecision) -> list[Check]:
     limits = axes(parts.network.sizes)
     stages = [stage for stage in stages_of(parts.network.sizes) if opened.has(stage.name)]
     pairs: dict[str, list[tuple[Floats, Floats]]] = {stage.name: [] for stage in stages}
@@ -137,7 +158,7 @@ def _stage_checks(parts: Parts, opened: OnnxFlow, precision: ExportPrecision) ->
     return [compare(stage.name, pairs[stage.name], stage.tolerances[stage.precision(precision)]) for stage in stages]
 
 
-def run_stage(opened: OnnxFlow, stage: str, inputs: Values) -> list[Floats]:
+def run_stage(opened: Staged, stage: str, inputs: Values) -> list[Floats]:
     """One stage's graph on the network's own inputs, cast where the graph wants halves."""
     return opened.run_stage(stage, **{name: value.numpy() for name, value in inputs.items()})
 
