@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 from fake_engine import LIMIT_S, FakeEngine, fake_engine
+from mixtures import make_mixture
 from test_bridge_mailbox import Box, opened
+from test_bridge_serve import settings_in
 from test_bridge_server import events_of, song, until
 
 from bridge import protocol as api
@@ -18,8 +21,10 @@ from bridge.__main__ import main
 from bridge.cli import console
 from bridge.client import Client
 from bridge.requests import JobStatus, Prefetch, Subscribe
+from bridge.serve import serving
 from engine.errors import StembridgeError
-from engine.request import Draft, Separation
+from engine.masks.intent import read_intent
+from engine.request import Draft, Separation, SeparationRequest
 
 OUT = Path("/music/out")
 STEMS = Separation(
@@ -162,6 +167,42 @@ def test_a_prefetch_in_the_mailbox_is_done_at_once_and_makes_no_job(box: Box) ->
     box.post("p2", op="prefetch", path="/etc/passwd")
     assert box.ends("p2")["code"] == "path_refused"
     assert box.queue.jobs() == []
+
+
+# The running engine
+
+
+def test_a_prefetch_is_encoded_between_jobs_and_its_region_is_the_submits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "song.wav"
+    source.write_bytes(b"RIFF")
+    heard: list[SeparationRequest] = []
+    monkeypatch.setattr("bridge.serve.hear_ahead", lambda request, shelf, cancelled: heard.append(request))
+    with serving(settings_in(tmp_path)) as running, Client(running.port) as client:
+        client.ask(Prefetch("p", str(source), 1.0, 2.0, ("context", 3)))
+        until(lambda: heard)
+        assert running.queue.jobs() == []
+    (request,) = heard
+    assert (request.start_s, request.end_s, request.context_s) == (1.0, 2.0, 3.0)
+    assert read_intent(request.prompt) is None  # only a model of any prompt is asked
+
+
+def test_the_engine_delivers_a_draft_and_then_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.drafts.WHOLE_S", 1.0)
+    monkeypatch.setattr("engine.drafts.PART_S", 0.5)
+    source = tmp_path / "song.wav"
+    soundfile.write(source, make_mixture(2 * 44_100), 44_100, subtype="FLOAT")
+    fields = {"path": str(source), "prompt": "vocals", "quality": "progressive", "playhead": 1.0}
+    heard: list[api.JobDraft] = []
+    with serving(settings_in(tmp_path)) as running, Client(running.port) as client:
+        done = client.wait(client.submit(fields), on_draft=heard.append, timeout_s=LIMIT_S)
+    (draft,) = heard
+    assert ".draft-" in draft.target
+    assert soundfile.info(done.target).frames == 2 * 44_100
+    assert sorted(path.name for path in Path(done.target).parent.iterdir()) == sorted(
+        Path(path).name for path in (done.manifest, done.residual, done.target)
+    )
 
 
 # The command line

@@ -30,6 +30,10 @@ Schedule = Annotated[
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same result.")]
 Candidates = Annotated[int | None, typer.Option(help="Seeds a generative model tries; the best is kept.")]
 Context = Annotated[float | None, typer.Option(help="Seconds heard around the region and not returned.")]
+Playhead = Annotated[
+    float | None,
+    typer.Option(help="Where you listen, in seconds of the file: a long region's draft is of the part around it."),
+]
 Output = Annotated[str | None, typer.Option(help="faithful (the mixture, masked) or generative (the model's own).")]
 Name = Annotated[str | None, typer.Option(help="The stems' file name before .target.wav.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

@@ -29,6 +29,7 @@ def extract(
     seed: asking.Seed = None,
     candidates: asking.Candidates = None,
     context: asking.Context = None,
+    playhead: asking.Playhead = None,
     output: asking.Output = None,
     name: asking.Name = None,
     as_json: asking.AsJson = False,
@@ -43,6 +44,7 @@ def extract(
     fields = asking.source_fields(source, span, not_span, region)
     fields |= asking.given(prompt=prompt, keep=keep, preset=preset, model=model, quality=quality, nfe=nfe, seed=seed)
     fields |= asking.given(context=context, output=output, name=name, candidates=candidates, schedule=schedule)
+    fields |= asking.given(playhead=playhead)
     request = to_request(fields, local_policy(source, out.expanduser().absolute()))
     with (
         _empty_folders_removed(request.out_dir),
