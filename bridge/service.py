@@ -106,19 +106,22 @@ def plan(
 
 
 def switched_on(folder: Path, platform: str = sys.platform) -> list[str]:
-    """Has the system check the file and use it from now on. What fails is told with the command to type."""
+    """Has the system check the file and use it from now on. What fails is told with the commands to type."""
     path = folder / FILES[platform]
     if platform == "darwin":
-        return _tell([["plutil", "-lint", str(path)], ["launchctl", "bootstrap", f"gui/{os.getuid()}", str(path)]])
-    if platform == "win32":
-        return _tell([["schtasks", "/Create", "/F", "/TN", TASK, "/XML", str(path)], ["schtasks", "/Run", "/TN", TASK]])
-    return _tell(
-        [
-            ["systemd-analyze", "--user", "verify", str(path)],
-            ["systemctl", "--user", "daemon-reload"],
-            ["systemctl", "--user", "enable", "--now", UNIT],
-        ]
-    )
+        check = ["plutil", "-lint", str(path)]
+        commands = [["launchctl", "bootstrap", f"gui/{os.getuid()}", str(path)]]
+    elif platform == "win32":
+        check = []  # the command below reads the file, and says what is wrong with it
+        commands = [["schtasks", "/Create", "/F", "/TN", TASK, "/XML", str(path)], ["schtasks", "/Run", "/TN", TASK]]
+    else:
+        check = ["systemd-analyze", "--user", "verify", str(path)]
+        commands = [["systemctl", "--user", "daemon-reload"], ["systemctl", "--user", "enable", "--now", UNIT]]
+    lines, _ = _run([check] if check else [])
+    more, left = _run(commands)
+    if left:
+        return [*lines, *more, f"When that is mended, type: {' && '.join(map(subprocess.list2cmdline, left))}"]
+    return [*lines, *more, "The engine starts with the desktop from now on. `stembridge doctor` says whether it runs."]
 
 
 def switched_off(folder: Path, platform: str = sys.platform) -> list[str]:
@@ -126,15 +129,17 @@ def switched_off(folder: Path, platform: str = sys.platform) -> list[str]:
     if not (folder / FILES[platform]).exists():
         return []
     if platform == "darwin":
-        return _tell([["launchctl", "bootout", f"gui/{os.getuid()}/{LABEL}"]])
+        return _run([["launchctl", "bootout", f"gui/{os.getuid()}/{LABEL}"]])[0]
     if platform == "win32":
-        return _tell([["schtasks", "/End", "/TN", TASK], ["schtasks", "/Delete", "/F", "/TN", TASK]])
-    return _tell([["systemctl", "--user", "disable", "--now", UNIT]])
+        return _run([["schtasks", "/End", "/TN", TASK]])[0] + _run([["schtasks", "/Delete", "/F", "/TN", TASK]])[0]
+    return _run([["systemctl", "--user", "disable", "--now", UNIT]])[0]
 
 
-def _tell(commands: list[list[str]]) -> list[str]:
-    """Runs each command in turn; a line for each, with its own words where it fails. The rest is then not run."""
-    lines = []
+def _run(commands: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Runs each command in turn, up to the first that fails. Returns a line for each, with its own words where it
+    fails, and the commands that are left to do.
+    """
+    lines: list[str] = []
     for number, command in enumerate(commands):
         shown = subprocess.list2cmdline(command)
         try:
@@ -144,14 +149,10 @@ def _tell(commands: list[list[str]]) -> list[str]:
             why = None if done.returncode == 0 else (done.stderr or done.stdout).strip() or f"status {done.returncode}"
         except (OSError, subprocess.TimeoutExpired) as e:
             why = str(e)
-        if why is None:
-            lines.append(f"done: {shown}")
-            continue
-        lines.append(f"did not work: {shown}: {why.splitlines()[-1]}")
-        rest = [subprocess.list2cmdline(other) for other in commands[number:]]
-        lines.append(f"When that is mended, type: {' && '.join(rest)}")
-        break
-    return lines
+        if why is not None:
+            return [*lines, f"did not work: {shown}: {why.splitlines()[-1]}"], commands[number:]
+        lines.append(f"done: {shown}")
+    return lines, []
 
 
 def _unit_word(word: str) -> str:
@@ -168,7 +169,7 @@ HOST: Final = Host(
     plan=lambda folder, mailbox: plan(folder, mailbox),
     own="",
     how_to_find="Name the folder of the file with --path.",
-    next_steps=("The engine starts with the desktop from now on. `stembridge doctor` says whether it runs.",),
+    next_steps=(),
     switched_on=lambda folder: switched_on(folder),
     switched_off=lambda folder: switched_off(folder),
 )

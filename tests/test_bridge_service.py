@@ -101,7 +101,10 @@ def test_the_command_line_shows_writes_checks_and_takes_away(
     assert str(folder / service.UNIT) in capsys.readouterr().out
     assert not system.exists()
     assert main(["install", "service"]) == ExitCode.DONE
-    assert "enable --now" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "1 file written" in told.out
+    assert "done: systemctl --user enable --now" in told.err
+    assert "from now on" in told.err
     assert [call.split(" ")[0] for call in system.read_text().splitlines()] == [
         "systemd-analyze",
         "systemctl",
@@ -121,7 +124,8 @@ def test_a_desktop_without_systemd_is_told_what_to_type(
     assert main(["install", "service"]) == ExitCode.DONE
     told = capsys.readouterr().err
     assert "Failed to connect to bus" in told
-    assert f"systemctl --user enable --now {service.UNIT}" in told
+    assert f"systemctl --user daemon-reload && systemctl --user enable --now {service.UNIT}" in told
+    assert "from now on" not in told
     shutil.rmtree(system.parent / "bin")
     assert main(["install", "service", "--uninstall"]) == ExitCode.DONE
     assert not (service.folders()[0] / service.UNIT).exists()

@@ -47,7 +47,7 @@ def install(
             if dry_run:
                 continue
             n_written = len(scheme.install(target, place, box))
-            console.write_line(f"{n_written} files written and read back.")
+            console.write_line(f"{n_written} file{'s' * (n_written != 1)} written and read back.")
             for name, slot in target.actions(place).items():
                 console.write_line(f"action {slot}: {name}")
             for line in target.switched_on(place):
