@@ -66,6 +66,10 @@ class Host:
         """Where the set lies; a folder without anything for one that was never saved."""
         return Path(self.set.song._state["file_path"] or "/nowhere/x").parent
 
+    def module(self, name: str) -> Any:
+        """A part of the script as it was loaded."""
+        return sys.modules[f"Stembridge.{name}"]
+
     # What Live does.
 
     def open(self, live_set: LiveSet | None = None) -> None:
@@ -91,6 +95,7 @@ class Host:
         self.script.update_display()
         self.tick_s.append(time.thread_time() - began_s)
         assert not self.set.in_step, "an undo step is left open"
+        assert not self.script.defect, self.script.defect
 
     def _module(self) -> ModuleType:
         def forward_midi_note(script: int, midi_map: int, channel: int, note: int, consume: bool = True) -> bool:

@@ -324,3 +324,31 @@ def test_a_line_that_cannot_be_run_is_as_none(desk: Desk) -> None:
     (message,) = desk.host.messages
     assert message.startswith("The Stembridge engine is not running.")
     assert not (desk.mailbox / "clients" / "engine.started").exists()
+
+
+def test_a_defect_of_the_script_is_told_once_with_its_place(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.hold()
+    monkeypatch.setattr(desk.host.module("rounds"), "ready", lambda desk: 1 / 0)
+    for _ in range(5):
+        desk.host.script.update_display()
+    (message,) = desk.host.messages
+    assert "defect of its own (division by zero)" in message
+    assert "ZeroDivisionError" in (desk.mailbox / "clients" / "live.log").read_text(encoding="utf-8")
+    monkeypatch.undo()
+    desk.host.script.defect = ""
+    desk.release()
+    assert len(desk.set.undo_steps) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"fraction": float("nan")}, {"target": 7}, {"state": None}])
+def test_an_answer_of_the_wrong_kind_is_passed_over(desk: Desk, wrong: dict[str, Any]) -> None:
+    desk.hold()
+    desk.host.run_until(lambda: "job" in desk.host.desk.entries[0], "the job")
+    entry = desk.host.desk.entries[0]
+    fields = {"fraction": 0.5, "eta_s": 1.0} | dict.fromkeys(("stage", "code", "text", "manifest"), "")
+    fields |= {"job": entry["job"], "state": "running", "target": "", "residual": ""} | wrong
+    order = ("job", "state", "fraction", "stage", "eta_s", "code", "text", "manifest", "target", "residual")
+    before = dict(desk.host.desk.answers)
+    desk.host.module("rounds")._take(desk.host.desk, "job", [f"q.{entry['rid']}", *(fields[key] for key in order)])
+    assert desk.host.desk.answers == before
+    desk.release()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from typing import Any
 
 from . import ledger, messages, starting
@@ -177,9 +178,14 @@ def _take(desk: Desk, name: str, values: list[Value]) -> None:
     elif name == "job" and len(values) > len(_JOB_FIELDS) and rid.startswith("q."):
         entry = _entry(desk, rid[2:])
         status = dict(zip(_JOB_FIELDS, values[1:], strict=False))
-        numbers = all(isinstance(status[key], int | float) for key in ("fraction", "eta_s"))
-        if entry is not None and entry.get("job") == status["job"] and numbers:
+        if entry is not None and entry.get("job") == status["job"] and _is_status(status):
             desk.answers[rid[2:]] = status
+
+
+def _is_status(status: dict[str, Value]) -> bool:
+    numbers = ("fraction", "eta_s")
+    sound = all(isinstance(status[key], int | float) and math.isfinite(float(status[key] or 0)) for key in numbers)
+    return sound and all(isinstance(status[key], str) for key in _JOB_FIELDS if key not in numbers)
 
 
 def _take_pong(desk: Desk, version: str, api: Value) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,19 @@ class Script:
             say(self._desk, problem)
         self._answer_to: tuple[Path, int] | None = None
         self._pressed: list[str] = []
+        self.defect = ""
+        """The last error that should never be."""
 
     # What Live calls.
 
     def update_display(self) -> None:
         """Called every 100 ms: all of the script's work."""
-        desk, now_s = self._desk, time.monotonic()
+        try:
+            self._tick(self._desk, time.monotonic())
+        except Exception as e:  # noqa: BLE001  (a defect of ours must not fill Live's log ten times a second)
+            self._tell_of_defect(e)
+
+    def _tick(self, desk: Desk, now_s: float) -> None:
         pressed, self._pressed = self._pressed, []
         for name in pressed:
             gestures.GESTURES[name](desk, now_s, None)
@@ -100,6 +108,14 @@ class Script:
 
     def refresh_state(self) -> None:
         """It has no lights to set."""
+
+    def _tell_of_defect(self, error: Exception) -> None:
+        """Once for each kind; where it happened goes to the log."""
+        if repr(error) != self.defect:
+            self.defect = repr(error)
+            messages.write_log(self._desk.screen, "".join(traceback.format_exception(error)))
+            say(self._desk, f"Stembridge met a defect of its own ({error}). Please report it, with live.log.")
+        arriving.stop(self._desk)
 
     # What comes from `stembridge live`.
 
