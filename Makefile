@@ -2,12 +2,13 @@
 # make test   set everything up and run all tests
 # make bench  set everything up and print the tables of speed and memory
 # make check  format, lint and types
+# make pages  write again what is generated: the API page, the table of DAWs, ReaPack's list
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test bench check clean
+.PHONY: demo test bench check pages clean
 
 demo: $(VENV)/.ready-demo
 	$(BIN)/stembridge demo --out demo_out
@@ -25,6 +26,11 @@ check: $(VENV)/.ready-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/mypy
+
+pages: $(VENV)/.ready-test
+	$(BIN)/python -m bridge.apidoc
+	$(BIN)/python tests/scenario_page.py
+	$(BIN)/python -m bridge.reapack
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
