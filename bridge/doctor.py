@@ -17,6 +17,8 @@ import platformdirs
 from bridge import install, presets
 from bridge.codec import decode_answer, encode
 from bridge.paths import default_out_root
+from bridge.plugins.places import require_host
+from bridge.plugins.scan import scanned
 from bridge.protocol import DEFAULT_PORT, Pong
 from bridge.requests import Ping
 from engine import health, models
@@ -45,8 +47,9 @@ def examine(
 ) -> Iterator[Finding]:
     """Look at everything in turn; a finding is yielded as soon as it is known. Raises nothing of its own."""
     yield _python()
-    yield _runtime()
+    yield from _runtime()
     yield from _models()
+    yield from _choices()
     yield _folder("output folder", out_dir or default_out_root(), "stembridge serve --out FOLDER")
     state = state_dir or Path(platformdirs.user_state_dir("stembridge", appauthor=False))
     yield _folder("state folder", state, "")
@@ -54,6 +57,7 @@ def examine(
     yield from _presets()
     yield from _daws()
     yield _pictures()
+    yield _plugins()
 
 
 def ready(findings: list[Finding]) -> bool:
@@ -65,11 +69,31 @@ def _python() -> Finding:
     return Finding("Python", "ok", f"{platform.python_version()}, {sys.executable}")
 
 
-def _runtime() -> Finding:
+def _runtime() -> Iterator[Finding]:
     try:
-        return Finding("runtime", "ok", health.runtime())
+        yield Finding("runtime", "ok", health.runtime())
+        for reason in health.broken_providers():
+            yield Finding("runtime", "note", reason, "Install what it needs; the CPU answers meanwhile.")
     except StembridgeError as e:
-        return Finding("runtime", "missing", e.text, e.remedy)
+        yield Finding("runtime", "missing", e.text, e.remedy)
+
+
+def _choices() -> Iterator[Finding]:
+    """What each model that has a choice will run on, and why."""
+    try:
+        names = health.flow_models()
+    except StembridgeError:
+        return  # said among the models
+    for name in names:
+        what = f"{name} runs on"
+        try:
+            words, why, passed_over = health.expected_runtime(name)
+        except StembridgeError as e:
+            yield Finding(what, "missing", e.text, e.remedy)
+            continue
+        for reason in passed_over:
+            yield Finding(what, "note", reason, f"stembridge models export {name}, or models verify {name}")
+        yield Finding(what, "ok", f"{words}: {why}")
 
 
 def _models() -> Iterator[Finding]:
@@ -167,3 +191,15 @@ def _pictures() -> Finding:
     if find_spec("matplotlib") is None:
         return Finding("pictures", "note", "matplotlib is not installed", "pip install 'stembridge[plots]'")
     return Finding("pictures", "ok", "matplotlib is installed")
+
+
+def _plugins() -> Finding:
+    try:
+        require_host()
+    except StembridgeError as e:
+        return Finding("plugins", "note", "pedalboard, which hosts the plugins of presets, is not installed", e.remedy)
+    known = scanned()
+    n_usable = sum(each.usable for each in known)
+    if not known:
+        return Finding("plugins", "ok", "the built-in effects", "stembridge plugins scan")
+    return Finding("plugins", "ok", f"the built-in effects, and {n_usable} of {len(known)} plugins that were looked at")

@@ -22,7 +22,7 @@ def scan(
         list[Path] | None, typer.Argument(help="Plugin files or folders of them; this system's when absent.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Look into those that were known, or failed, too.")] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds that one plugin may take.", min=1, max=600)] = 60,
+    timeout: Annotated[float, typer.Option(help="Seconds that one plugin may take.", min=1, max=600)] = 120,
     as_json: asking.AsJson = False,
 ) -> None:
     """Look into every plugin, each in a process of its own; one that crashes is listed and does no harm."""

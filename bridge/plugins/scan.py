@@ -17,8 +17,8 @@ from bridge.plugins.process import COMMAND, Limits, PluginFailure, Worker
 from engine.errors import StembridgeError
 
 SCHEMA: Final = 1
-SCAN_LIMIT_S: Final = 60.0
-"""For one file; the slowest known start takes 42 s."""
+SCAN_LIMIT_S: Final = 120.0
+"""For one file; the slowest known start takes 42 s on a machine that does nothing else."""
 
 logger = logging.getLogger(__name__)
 
