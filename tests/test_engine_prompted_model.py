@@ -54,7 +54,7 @@ def model(tmp_path, monkeypatch):
     facts = {
         "schema": 1, "name": "test", "kind": "prompted-mask", "title": "", "version": 1, "licence": "Apache-2.0",
         "rate_hz": RATE, "n_fft": 4096, "hop_samples": 2048, "n_bands": N_BANDS, "frames_multiple": 8,
-        "frames_window": 64, "n_tokens": 32, "n_text": 384, "presence_floor": 0.1,
+        "frames_window": 64, "n_tokens": 32, "n_text": 384, "presence_floor": 0.1, "phrases": ["hi-hat", "drum kit"],
         "files": {n: {"sha256": hashlib.sha256(c.encode()).hexdigest(), "bytes": len(c)} for n, c in files.items()},
     }  # fmt: skip
     (tmp_path / "bundle.json").write_text(json.dumps(facts), encoding="utf-8")
@@ -174,6 +174,18 @@ def test_it_makes_no_waveform_of_its_own(model):
     with pytest.raises(StembridgeError) as caught:
         model.generate([], 0, model.plan(Ask("drums")), lambda fraction: None)
     assert caught.value.code == "unsupported_option"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "read"),
+    [("the Hi Hats", "hi-hat"), ("drumkit", "drum kit"), ("no drum-kits", "drum kit"), ("Drum solo", "Drum solo")],
+)
+def test_another_spelling_is_read_as_the_phrase_that_was_learnt(model, monkeypatch, prompt, read):
+    heard = []
+    embed = model.embed
+    monkeypatch.setattr(model, "embed", lambda phrase: heard.append(phrase) or embed(phrase))
+    answer(model, noise(1, 0.3), prompt)
+    assert heard == [read]
 
 
 def test_spans_become_frames():

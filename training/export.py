@@ -147,7 +147,7 @@ def export(
         "licence": "Apache-2.0", "rate_hz": 44100, "n_fft": N_FFT, "hop_samples": HOP, "n_bands": N_BANDS,
         "frames_multiple": FRAMES_MULTIPLE, "frames_window": 256, "n_tokens": N_TOKENS, "n_text": N_TEXT,
         "presence_floor": PRESENCE_FLOOR, "answers": [concepts()[c].phrases[0] for c in good],
-        "text_alone": _phrases(good), "with_spans": _phrases(marked),
+        "text_alone": _phrases(good), "with_spans": _phrases(marked), "phrases": _phrases(list(concepts())),
         "provenance": "training/ (see training/MODEL_CARD.md); text encoder: all-MiniLM-L6-v2, Apache-2.0",
         "files": {
             path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}

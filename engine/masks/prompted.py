@@ -53,6 +53,8 @@ _ARTICLE: Final = re.compile(r"^(?:the|an?|all the) ")
 class PromptedModel:
     """A bundle of kind `prompted-mask`, opened. See `engine.runtime.Model` for the contract of each method."""
 
+    why: Final = ""
+
     def __init__(self, bundle: Bundle) -> None:
         facts = bundle.facts
         rate_hz, n_fft, hop = facts["rate_hz"], facts["n_fft"], facts["hop_samples"]
@@ -75,8 +77,7 @@ class PromptedModel:
         self._n_text: int = facts["n_text"]
         self._floor: float = facts["presence_floor"]
         self._bundle = bundle
-        known = (*facts.get("with_spans", ()), *facts.get("text_alone", ()))
-        self._spelt = {_spelling(phrase): phrase for phrase in known}
+        self._spelt = {_spelling(phrase): phrase for phrase in facts.get("phrases", ())}
         self._vocabulary: Path = bundle.path("vocab.txt")
         self._text, self._trunk, self._head = (OnnxGraph(bundle.path(f"{n}.onnx")) for n in ("text", "trunk", "head"))
         self._kept = _Kept(_KEPT_BYTES)
