@@ -246,8 +246,8 @@ def test_a_mask_model_gives_its_result_at_once_and_says_so(mixture_file: MakeFil
     shelf = Shelf()
     done = deliver(request, lambda r, told: separate(r, shelf, on_progress=told), on_progress=seen.append)
     assert not any(p.draft for p in seen)
-    assert "final result at once" in done.note
-    assert "final result at once" in json.loads(done.manifest.read_text(encoding="utf-8"))["note"]
+    assert "no coarser result" in done.note
+    assert "no coarser result" in json.loads(done.manifest.read_text(encoding="utf-8"))["note"]
 
 
 def test_the_result_does_not_depend_on_the_playhead(

@@ -49,6 +49,8 @@ class _Recommended:
 class MaskModel:
     """A bundle of kind `mask`, opened. See `engine.runtime.Model` for the contract of each method."""
 
+    why: Final = ""
+
     def __init__(self, bundle: Bundle) -> None:
         facts = bundle.facts
         self.card = ModelCard(
@@ -160,7 +162,7 @@ class MaskModel:
 
 def at_once(ask: Ask) -> str:
     """What a mask model says when it is asked for a draft and then the result; else empty."""
-    return "This model makes its final result at once: it has no coarser one." if ask.quality == "progressive" else ""
+    return "This model has no coarser result: what it makes is final." if ask.quality == "progressive" else ""
 
 
 def no_waveform(name: str) -> StembridgeError:
