@@ -145,7 +145,8 @@ def _read(gesture: Gesture, desk: Desk, folder: Path) -> list[tuple[Piece, Path]
         try:
             for n, piece in enumerate(asked, 1):
                 path = audacity.capture(pipe, piece, folder / f"{n}.wav")
-                named = folder / f"{_file_name(piece.track.name)} {n}.wav"
+                named = folder / str(n) / f"{_file_name(piece.track.name)}.wav"
+                named.parent.mkdir()
                 files.append((piece, path.rename(named)))
         finally:
             audacity.select(pipe, selection)
@@ -271,4 +272,4 @@ def _of_track(piece: Piece, error: StembridgeError) -> StembridgeError:
 
 def _file_name(track: str) -> str:
     """A track's name as a part of a file's name; the stems are named after it."""
-    return re.sub(r"[^\w -]+", "_", track).strip(" _")[:40] or "track"
+    return re.sub(r"[^\w ()-]+", "_", track).strip(" _")[:40] or "track"

@@ -26,6 +26,7 @@ AUDACITY: dict[str, tuple[str, ...]] = {
     "A MIDI track cannot be made through Audacity's pipes; what is said of one is in test_bridge_audacity.": (
         "a MIDI item",
     ),
+    "Audacity names every track itself, and a name cannot be emptied through its pipes.": ("a track without a name",),
     "Audacity has no frozen, armed or grouped tracks.": ("a frozen track", "an armed track", "a grouped track"),
     "Audacity 3.2 has no tempo.": ("a tempo change",),
     "Stems become part of Audacity's project file, which Audacity itself writes.": (

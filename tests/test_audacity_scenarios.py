@@ -52,7 +52,7 @@ def build(row: Scenario, host: Host, folder: Path) -> None:
     """The track, its clips and the selection."""
     path, _ = make_file(row, folder)
     items = [(row.position_s + n * (row.length_s + 0.5), row.length_s) for n in range(row.n_items)]
-    host.add(path, row.track or " ", row.position_s - row.start_s if row.position_s else 0.0)
+    host.add(path, row.track.strip(), row.position_s - row.start_s if row.position_s else 0.0)
     if row.volume != 1.0:  # of the track: a clip has no gain of its own
         host.ask(f"SetTrackAudio: Gain={20 * np.log10(row.volume):.4f}")
     begin_s, end_s = items[0][0], items[0][0] + row.length_s
@@ -148,13 +148,13 @@ def meanwhile(row: Scenario, desk: Desk, engine: HalfEngine, stack: ExitStack, t
 
 def check_tracks(row: Scenario, host: Host, folder: Path, prompt: str) -> None:
     removing = row.gesture == "remove"
-    shown = row.track.strip() or "Track 1"
+    shown = row.track.strip()  # as Audacity does
     pair = [f"{shown} · {prompt}", f"{shown} · no {prompt}"]
     pair = pair[::-1] if removing else pair
     muted = host.muted()
     tracks = host.tracks()
     expected = (pair + [f"{shown} · original"] * removing) * len(row.stems)
-    assert [track.name for track in tracks] == [row.track or " ", *expected]
+    assert [track.name for track in tracks] == [shown, *expected]
     assert muted == [False, *([False, True] + [True] * removing) * len(row.stems)]
     per_piece = len(expected) // len(row.stems)
     for n, (from_s, to_s) in enumerate(row.stems):
