@@ -9,6 +9,7 @@ from typing import Any
 from . import asking, ledger, messages, rounds, selection
 from .desk import Desk, open_requests, say
 
+_MAX_NAME = 60
 SHOW_S = 10.0
 """How long the progress is shown in the status bar, after a gesture too."""
 
@@ -93,7 +94,8 @@ def progress_of(desk: Desk, entry: dict[str, Any]) -> str:
         if status["eta_s"] >= 0:
             left_s = math.ceil(status["eta_s"])
             text += f", {left_s // 60}:{left_s % 60:02d} left"
-    return f"“{entry['piece']['track']}”: {text}"
+    name = entry["piece"]["track"]
+    return f"“{name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + '…'}”: {text}"
 
 
 def _gesture(desk: Desk, now_s: float, op: asking.Op, what: selection.What, prompt: str | None) -> None:

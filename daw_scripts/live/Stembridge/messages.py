@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,7 +111,8 @@ def stopped_meanwhile(n_open: int) -> str:
 def _pieces(text: str) -> list[str]:
     """A long text in parts that the status bar has room for, cut between sentences or words."""
     parts: list[str] = []
-    for word in re.split(r"(?<=[.:;?!,]) +|\n+", text):
+    phrases = re.split(r"(?<=[.:;?!,]) +|\n+", text)
+    for word in (piece for phrase in phrases for piece in textwrap.wrap(phrase, _MAX_CHARS)):
         if parts and len(parts[-1]) + len(word) < _MAX_CHARS:
             parts[-1] += " " + word
         else:
