@@ -207,3 +207,12 @@ def test_a_scan_looks_again_at_what_changed(tmp_path):
     assert scanned() == []
     assert scan([path])[0].error
     assert not scan([path], again=True, command=FAULTS)[0].error
+
+
+def test_a_worker_that_cannot_start_is_an_error_of_ours():
+    with pytest.raises(StembridgeError, match="cannot be started") as caught:
+        Worker(command=("/nowhere/python",))
+    assert caught.value.code == "plugin_failed"
+    with Worker(command=(sys.executable, "-c", "raise SystemExit(3)")) as worker, pytest.raises(PluginFailure) as dead:
+        worker.open((PluginUse(plugin="Gain"),), 48_000, 2)
+    assert "exit status 3" in dead.value.text

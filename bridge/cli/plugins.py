@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge.cli import asking, console
+from engine.errors import StembridgeError
 
 if TYPE_CHECKING:
     from bridge.plugins.scan import Found
@@ -102,6 +103,8 @@ def _files(path: Path) -> list[Path]:
     from bridge.plugins import places
 
     path = path.expanduser().absolute()
+    if not path.exists():
+        raise StembridgeError("plugin_missing", f"There is no file or folder {path}.", "Check the path.")
     return [path] if path.suffix.casefold() in places.SUFFIXES else places.plugin_files([path])
 
 

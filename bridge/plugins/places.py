@@ -24,7 +24,7 @@ def require_host() -> None:
     if find_spec("pedalboard") is None:
         raise StembridgeError(
             "plugin_missing",
-            "The preset uses plugins, and pedalboard, the package that hosts them, is not installed.",
+            "pedalboard, the package that hosts plugins, is not installed.",
             f"Install it (it is under the GPL, version 3): {INSTALL}",
         )
 

@@ -75,18 +75,23 @@ class Worker:
         self.audio: SharedAudio | None = None
         self._lines: Queue[str | None] = Queue()
         self._said: deque[str] = deque(maxlen=_TAIL_LINES)
-        folder = os.environ.get("PYTHONPATH", "")
-        self._process = subprocess.Popen(
-            [*command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            env={**os.environ, **_KEEP, "PYTHONPATH": os.pathsep.join(part for part in (str(_ROOT), folder) if part)},
-        )
+        path = os.pathsep.join(part for part in (str(_ROOT), os.environ.get("PYTHONPATH", "")) if part)
+        try:
+            self._process = subprocess.Popen(
+                [*command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                env={**os.environ, **_KEEP, "PYTHONPATH": path},
+            )
+        except OSError as e:
+            raise StembridgeError(
+                "plugin_failed", f"The process for plugins cannot be started: {e}.", "Close other programs."
+            ) from e
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         for stream, take in ((self._process.stdout, self._lines.put), (self._process.stderr, self._hear)):
