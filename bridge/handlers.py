@@ -53,6 +53,8 @@ class Facts:
     device: str
     rate_hz: int
     limits: Mapping[str, int | float]
+    reason: str = ""
+    """Why the models that are open run on what they run on."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,9 @@ def _info(call: Call, request: requests.Info) -> api.Message:
     facts = call.backend.facts()
     names, limits = ",".join(facts.models), json.dumps(dict(facts.limits))
     version = call.backend.version
-    return api.InfoAnswer(request.rid, version, api.API, names, facts.runtime, facts.device, facts.rate_hz, limits)
+    return api.InfoAnswer(
+        request.rid, version, api.API, names, facts.runtime, facts.device, facts.rate_hz, limits, facts.reason
+    )
 
 
 def _listener(call: Call, host: str, port: int) -> Peer:

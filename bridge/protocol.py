@@ -138,6 +138,7 @@ class InfoAnswer(Answer):
     device: str = arg("s", "where they run", example="cpu")
     rate: int = arg("i", "the model's own sample rate; stems keep the source's", unit="Hz", example=44100)
     limits: str = arg("s", "a JSON object of the limits of a request", example='{"max_spans": 256}')
+    reason: str = arg("s", "why open models run on what they run on; may be empty", example="", default="")
 
 
 @dataclass(frozen=True)

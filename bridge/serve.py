@@ -45,6 +45,8 @@ from engine.separate import OnProgress, hear_ahead, shares_region, solve_ahead, 
 JOURNAL_NAME: Final = "jobs.sqlite3"
 SESSIONS_NAME: Final = "sessions"
 MAX_WAITING: Final = 10_000
+MAX_REASON_CHARS: Final = 1_000
+"""Of `info`'s reasons: a datagram holds 4 kB."""
 BATCH_LOOK: Final = 64
 """Jobs looked through for others of the same region."""
 MAX_BATCH: Final = 8
@@ -98,6 +100,7 @@ def serving(settings: Settings) -> Iterator[Running]:
     """
     shelf, cache, hub = models.Shelf(), ResultCache(settings.cache_dir), Hub()
     runtimes: dict[str, str] = {}
+    reasons: dict[str, str] = {}
 
     def run(
         request: SeparationRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
@@ -114,7 +117,7 @@ def serving(settings: Settings) -> Iterator[Running]:
             return separate(asked, shelf, on_progress=on_progress, cancelled=cancelled, cache=cache)
 
         result = deliver(request, one, on_progress=on_progress, ahead=ahead)
-        runtimes[result.model] = result.runtime
+        runtimes[result.model], reasons[result.model] = result.runtime, shelf.open(result.model).why
         return result
 
     with ExitStack() as stack:
@@ -125,7 +128,7 @@ def serving(settings: Settings) -> Iterator[Running]:
         journal = stack.enter_context(Journal(settings.state_dir / JOURNAL_NAME))
         queue = stack.enter_context(JobQueue(run, journal, max_waiting=settings.max_waiting, on_event=hub.take))
         desk = SessionDesk(queue, settings.policy, settings.state_dir / SESSIONS_NAME)
-        backend = _backend(settings, queue, desk, shelf, runtimes)
+        backend = _backend(settings, queue, desk, shelf, runtimes, reasons)
         server = OscServer(backend, bound)
         listeners: list[Callable[[JobEvent], None]] = [server.notify]
         if settings.mailbox is not None:
@@ -166,14 +169,20 @@ class Hub:
 
 
 def _backend(
-    settings: Settings, queue: JobQueue, sessions: SessionDesk, shelf: models.Shelf, runtimes: dict[str, str]
+    settings: Settings,
+    queue: JobQueue,
+    sessions: SessionDesk,
+    shelf: models.Shelf,
+    runtimes: dict[str, str],
+    reasons: dict[str, str],
 ) -> Backend:
-    """`runtimes` is what runs each model, known once it was opened. The shelf is locked while a model loads, so the
-    server's thread must not touch it.
+    """`runtimes` is what runs each model, and `reasons` why, known once it was opened. The shelf is locked while one
+    loads, so the server's thread must not touch it.
     """
 
     def load(name: str) -> None:
-        runtimes[name] = shelf.open(name).runtime
+        model = shelf.open(name)
+        runtimes[name], reasons[name] = model.runtime, model.why
 
     def unload(name: str) -> None:
         for one in [name] if name else shelf.names():
@@ -196,7 +205,7 @@ def _backend(
         sessions=sessions,
         to_request=lambda fields, preview: to_request(fields, settings.policy, preview=preview),
         check=models.choose,
-        facts=lambda: _facts(settings, runtimes),
+        facts=lambda: _facts(settings, runtimes, reasons),
         presets=load_presets,
         prefetch=prefetch,
         warm=behind(lambda name: load(name or models.DEFAULT)),
@@ -220,7 +229,7 @@ def _require_installed(name: str) -> None:
         )
 
 
-def _facts(settings: Settings, runtimes: Mapping[str, str]) -> Facts:
+def _facts(settings: Settings, runtimes: Mapping[str, str], reasons: Mapping[str, str]) -> Facts:
     bundles = models.installed()
     preferred = bundles.get(models.DEFAULT)
     runtime, _, device = next(iter(runtimes.values()), "not loaded:not loaded").partition(":")
@@ -240,4 +249,5 @@ def _facts(settings: Settings, runtimes: Mapping[str, str]) -> Facts:
             "max_waiting": settings.max_waiting,
             "preview_max_s": PREVIEW_MAX_S,
         },
+        reason=" ".join(f"{name}: {why}" for name, why in reasons.items() if why)[:MAX_REASON_CHARS],
     )

@@ -9,7 +9,8 @@ from errno import ENOSPC
 from pathlib import Path
 
 from engine.errors import StembridgeError
-from engine.models import installed
+from engine.flow.open import foresee
+from engine.models import find, installed, text_folder
 
 
 def runtime() -> str:
@@ -17,6 +18,27 @@ def runtime() -> str:
     from engine.runtimes.onnx_runtime import check_installed
 
     return check_installed()
+
+
+def broken_providers() -> tuple[str, ...]:
+    """Why providers that onnxruntime lists do not work on this machine, a sentence each; each is tried once."""
+    from engine.runtimes.providers import probe
+
+    return probe().reasons
+
+
+def expected_runtime(name: str) -> tuple[str, str, list[str]]:
+    """What a flow model is expected to run on, why, and what is passed over with its reason; opens nothing.
+
+    Raises `StembridgeError`: `unknown_model`, `runtime_missing` when nothing can run it, `bad_value` for a choice by
+    `STEMBRIDGE_RUNTIME` that does not exist.
+    """
+    return foresee(find(name), text_folder())
+
+
+def flow_models() -> list[str]:
+    """The names of the installed models that have a choice of runtimes."""
+    return sorted(name for name, bundle in installed().items() if bundle.kind == "flow")
 
 
 def model_files(name: str) -> int:

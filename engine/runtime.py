@@ -80,6 +80,10 @@ class Model(Protocol):
     def runtime(self) -> str:
         """What really runs it, such as `onnx:CPUExecutionProvider`."""
 
+    @property
+    def why(self) -> str:
+        """Why this runtime, in a sentence; empty where there is no choice."""
+
     def plan(self, ask: Ask) -> Plan:
         """How it will answer; quick. Raises `StembridgeError` (`unsupported_prompt`, `unsupported_option`)."""
 

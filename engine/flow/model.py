@@ -59,7 +59,7 @@ class FlowModel:
     def __init__(self, bundle: Bundle, runtime: FlowRuntime, *, note: str = "", why: str = "") -> None:
         """`note`: what every manifest should say of how it was opened; `why`: why this runtime; both may be empty."""
         self._note = note
-        self.why = why
+        self._why = why
         self._stages: FlowRuntime | None = runtime
         self._runtime = runtime.name
         self.card = ModelCard(
@@ -88,6 +88,10 @@ class FlowModel:
     def stages(self) -> FlowRuntime:
         """The stages themselves, for what follows trajectories of its own: tuning and measurements."""
         return self._open()
+
+    @property
+    def why(self) -> str:
+        return f"{self._why} {self._note}".strip()
 
     @property
     def runtime(self) -> str:
@@ -134,7 +138,7 @@ class FlowModel:
 
     def facts(self, plan: Plan) -> Mapping[str, Any]:
         solved = self._solved.get(_key(plan))
-        told: dict[str, Any] = {"runtime_reason": self.why} if self.why else {}
+        told: dict[str, Any] = {"runtime_reason": self._why} if self._why else {}
         if isinstance(self._stages, Careful) and self._stages.note:
             told |= {"redone": self._stages.name, "note": f"{plan.note} {self._stages.note}".strip()}
         if solved is not None and solved.scores:

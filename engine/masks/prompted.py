@@ -77,7 +77,8 @@ class PromptedModel:
         self._n_text: int = facts["n_text"]
         self._floor: float = facts["presence_floor"]
         self._bundle = bundle
-        self._spelt = {_spelling(phrase): phrase for phrase in facts.get("phrases", ())}
+        # The first phrase of a spelling wins: "drums", not "the drums".
+        self._spelt = {_spelling(phrase): phrase for phrase in reversed(facts.get("phrases", ()))}
         self._vocabulary: Path = bundle.path("vocab.txt")
         self._text, self._trunk, self._head = (OnnxGraph(bundle.path(f"{n}.onnx")) for n in ("text", "trunk", "head"))
         self._kept = _Kept(_KEPT_BYTES)
@@ -211,6 +212,12 @@ def answers_well(bundle: Bundle, prompt: str, *, marked: bool = False) -> bool:
     """
     phrases = [*bundle.facts.get("text_alone", ()), *(bundle.facts.get("with_spans", ()) if marked else ())]
     return _spelling(read_prompt(prompt)[0]) in map(_spelling, phrases)
+
+
+def takes(bundle: Bundle, prompt: str, *, marked: bool = False) -> bool:
+    """Whether a prompt comes to its model by itself: answered well, or at least better than by simple methods."""
+    known = _spelling(read_prompt(prompt)[0]) in map(_spelling, bundle.facts.get("in_part", ()))
+    return known or answers_well(bundle, prompt, marked=marked)
 
 
 def _spelling(phrase: str) -> str:
