@@ -14,7 +14,7 @@ from engine.bundle import MANIFEST, Bundle, read_bundle
 from engine.errors import StembridgeError
 from engine.flow.open import open_flow
 from engine.masks.intent import read_intent
-from engine.masks.prompted import PromptedModel, answers_well
+from engine.masks.prompted import PromptedModel, takes
 from engine.masks.two_stems import MaskModel, no_waveform, unsupported_prompt
 from engine.request import SeparationRequest
 from engine.runtime import Model
@@ -77,8 +77,8 @@ def choose(request: SeparationRequest) -> str:
 
     Without a name in the request: the embedded two-stem model where it knows the prompt, else the first flow model,
     else the prompted model where the prompt is one that its manifest lists as measured good: by text alone
-    (`text_alone`) or, for a request with `+` spans, with them (`with_spans`). It answers any other prompt only when it
-    is named.
+    (`text_alone`), for a request with `+` spans with them (`with_spans`), or good in part (`in_part`: its note says
+    so). It answers any other prompt only when it is named.
     Raises `StembridgeError`: `unknown_model`, `unsupported_prompt`, `unsupported_option`.
     """
     knows = read_intent(request.prompt) is not None
@@ -91,7 +91,7 @@ def choose(request: SeparationRequest) -> str:
         marked = any(span.sign == "+" for span in request.spans)
         if "flow" in kinds and (not knows or request.output == "generative"):
             bundle = kinds["flow"]
-        elif not knows and prompted is not None and answers_well(prompted, request.prompt, marked=marked):
+        elif not knows and prompted is not None and takes(prompted, request.prompt, marked=marked):
             bundle = prompted
     if bundle.kind == "mask" and not knows:
         raise unsupported_prompt(bundle.name, request.prompt, prompted.name if prompted else None)

@@ -210,13 +210,14 @@ def test_an_absent_sound_is_26_db_down_and_a_likely_one_is_not_touched():
         ("Kick  Drum", "prompted"),
         ("the drums", "prompted"),
         ("Kick-drums", "prompted"),
+        ("guitar", "prompted"),
         ("no drums", "prompted"),
         ("vocals", "spleeter-2stems"),
         ("theremin", None),
     ],
 )
 def test_only_prompts_measured_good_come_here_by_themselves(monkeypatch, tmp_path, prompt, chosen):
-    facts = {"text_alone": ["drums", "kick drum"], "with_spans": ["flute"]}
+    facts = {"text_alone": ["drums", "kick drum"], "with_spans": ["flute"], "in_part": ["drums", "guitar"]}
     prompted = Bundle(tmp_path, "prompted", "prompted-mask", "", "1", "Apache-2.0", {}, facts)
     known = models.installed() | {"prompted": prompted}
     monkeypatch.setattr(models, "installed", lambda: {n: b for n, b in known.items() if b.kind != "flow"})
