@@ -172,6 +172,8 @@ class Worker:
                 self._process.wait()
                 raise self._failure(f"crashed ({_how(self._process.returncode)})", place)
             told: dict[str, Any] = json.loads(line)
+            if place is None and told.get("place", -1) >= 0:
+                place = told["place"]
             if "error" in told:
                 code, text, remedy = told["error"]
                 raise PluginFailure(code, text, remedy, self._place(place))

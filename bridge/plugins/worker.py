@@ -82,9 +82,17 @@ def _answer(hosted: Hosted, asked: dict[str, Any]) -> dict[str, Any]:
     try:
         return _TASKS[asked["do"]](hosted, asked)
     except StembridgeError as e:
-        return {"error": [e.code, e.text, e.remedy]}
+        return {"error": [e.code, e.text, e.remedy], "place": _place(hosted)}
     except Exception as e:  # noqa: BLE001  a plugin may raise anything; the engine tells it with the plugin's name
-        return {"broke": "out of memory" if isinstance(e, MemoryError) else f"{type(e).__name__}: {e}"}
+        return {
+            "broke": "out of memory" if isinstance(e, MemoryError) else f"{type(e).__name__}: {e}",
+            "place": _place(hosted),
+        }
+
+
+def _place(hosted: Hosted) -> int:
+    """Which plugin it was: told with the answer, since the next block is on its way when that is read."""
+    return hosted.audio.at_work if hosted.audio is not None else -1
 
 
 def _start(hosted: Hosted, asked: dict[str, Any]) -> dict[str, Any]:
