@@ -10,6 +10,7 @@ flow                       models that follow a velocity: sampling, long audio, 
 model, runtimes            SAM Audio's network in torch, and what runs the networks
 separate, cache, jobs      one request end to end, results kept by content, the queue with its journal
 health, metrics            is this machine ready; how good is a stem
+quality                    how good a model is, on songs whose stems are known, beside baselines
 """
 
 from engine.errors import CODES, Cancelled, ExitCode, StembridgeError, internal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,17 +15,20 @@ import numpy as np
 import pytest
 import soundfile
 from mixtures import make_mixture
-from toy_bundle import NAME, write_models
+from toy_bundle import NAME, exported_models, write_models
 
 if not os.environ.get("CI"):
-    for library in ("torch", "transformers"):
+    for library in ("torch", "transformers", "onnxscript"):
         pytest.importorskip(library, reason=f"{library} is not installed")
 
 from bridge.__main__ import main
+from engine.artefact import check_usable, folder_of, read_artefact
 from engine.bundle import MANIFEST, read_bundle
 from engine.errors import StembridgeError
 from engine.flow.fitted import FittedPlan, euler_as_fitted, midpoint_as_fitted, read_fitted, write_fitted
 from engine.flow.schedule import Schedule, choose_schedule, classic
+from engine.runtimes.onnx_flow import open_onnx
+from engine.runtimes.torch_runtime import TorchFlow
 from export import tune_model
 from export.__main__ import main as export
 from export.telling import in_words
@@ -167,6 +171,23 @@ def test_numbers_that_are_none_are_said(music: Path, capsys: pytest.CaptureFixtu
 def test_a_mask_model_is_not_tuned(capsys: pytest.CaptureFixture[str], music: Path) -> None:
     assert export(["tune", "spleeter-2stems", "--nfe", "2", "--audio", str(music)]) == 2
     assert "only flow models are tuned" in capsys.readouterr().err
+
+
+def test_an_export_tunes_as_the_model_itself_does(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, music: Path
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(exported_models(tmp_path_factory), models)
+    bundle = read_bundle(models / NAME)
+    artefact = read_artefact(folder_of(bundle, "onnx", "fp32"))
+    found = [
+        tune_model.tune(bundle, stages, music, ["drums"], [4], n_examples=2)[0]
+        for stages in (open_onnx(bundle, artefact, models / "t5-base"), TorchFlow(bundle, models / "t5-base"))
+    ]
+    assert len(list((models / NAME / ".tuning").glob("path-*"))) == 4, "a runtime's trajectories are its own"
+    assert found[0].held_out_db > found[0].uniform_db + 10
+    assert found[0].held_out_db == pytest.approx(found[1].held_out_db, abs=3)
+    check_usable(artefact, read_bundle(models / NAME), models / "t5-base" / "tokenizer.json")
 
 
 # The file in the bundle
