@@ -111,14 +111,14 @@ def midi(played: list[Note]) -> mido.MidiFile:
     return file
 
 
-def render_band(sound_font: Path) -> NDArray[np.float64]:
-    """The band as (channel, sample), rendered by FluidSynth; the same bytes for the same version of it."""
+def render(sound_font: Path, played: list[Note]) -> NDArray[np.float64]:
+    """Notes as (channel, sample), rendered by FluidSynth; the same bytes for the same version of it."""
     fluidsynth = shutil.which("fluidsynth")
     if fluidsynth is None:
         raise SystemExit("FluidSynth is not on the PATH. Install it: apt-get install fluidsynth")
     with tempfile.TemporaryDirectory() as folder:
         score, wave = Path(folder, "band.mid"), Path(folder, "band.wav")
-        midi(notes()).save(score)
+        midi(played).save(score)
         settings = {
             "synth.reverb.room-size": "0.35",
             "synth.reverb.level": "0.4",
@@ -144,13 +144,18 @@ def read_voice(recording: Path) -> NDArray[np.float64]:
     return fitted(np.pad(phrase, ((0, 0), (samples(VOICE_AT_S), 0))), fade_in_s=0.0, fade_out_s=0.0)
 
 
-def mix(voice: NDArray[np.float64], band: NDArray[np.float64]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    """(mixture, voice) as 16-bit samples: equal energy of voice and band, and mixture - voice is the band exactly."""
+def mix(
+    voice: NDArray[np.float64], band: NDArray[np.float64], drums: NDArray[np.float64]
+) -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.int16]]:
+    """(mixture, voice, drums) as 16-bit samples: equal energy of voice and band, mixture - voice is the band exactly.
+
+    The drums are as loud as in the band; rendered alone, they differ from those in it by -53 dB of the band.
+    """
     voice = np.repeat(voice, 2, axis=0)
     voice = voice * np.sqrt(np.sum(band**2) / np.sum(voice**2))
     scale = PEAK * 32_768 / np.max(np.abs(voice + band))
-    voice_16, band_16 = (np.round(part * scale).astype(np.int16) for part in (voice, band))
-    return voice_16 + band_16, voice_16[:1]
+    voice_16, band_16, drums_16 = (np.round(part * scale).astype(np.int16) for part in (voice, band, drums))
+    return voice_16 + band_16, voice_16[:1], drums_16
 
 
 def low_passed(audio: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -193,10 +198,12 @@ def checked(path: Path, sha256: str) -> Path:
 
 
 def main(parts: Path) -> None:
-    """Write `mixture.flac`, `voice.flac` and `excerpt.json` to `engine/demo`."""
-    mixture, voice = mix(
+    """Write `mixture.flac`, `voice.flac`, `drums.flac` and `excerpt.json` to `engine/demo`."""
+    font = checked(parts / SOUND_FONT, SOUND_FONT_SHA256)
+    mixture, voice, drums = mix(
         read_voice(checked(parts / VOICE, VOICE_SHA256)),
-        render_band(checked(parts / SOUND_FONT, SOUND_FONT_SHA256)),
+        render(font, notes()),
+        render(font, [note for note in notes() if note[0] == DRUMS]),
     )
     OUT_DIR.mkdir(exist_ok=True)
     about: dict[str, Any] = {
@@ -204,9 +211,10 @@ def main(parts: Path) -> None:
         "samples": mixture.shape[1],
         "prompt": "vocals",
         "span_s": [round(VOICE_AT_S, 3), round(VOICE_AT_S + VOICE_LENGTH_S, 3)],
+        "second": {"prompt": "drums", "span_s": [0.0, round(VOICE_AT_S, 3)]},
         "sha256": {},
     }
-    for name, audio in (("mixture.flac", mixture), ("voice.flac", voice)):
+    for name, audio in (("mixture.flac", mixture), ("voice.flac", voice), ("drums.flac", drums)):
         path = OUT_DIR / name
         soundfile.write(path, audio.T, SAMPLE_RATE, subtype="PCM_16", compression_level=1.0)
         about["sha256"][name] = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -115,7 +115,7 @@ def test_the_version_is_the_installed_one(capsys):
     [
         (["extract", "nowhere.wav", "--prompt", "vocals"], "file_not_found"),
         (["extract", "{source}"], "no_prompt"),
-        (["extract", "{source}", "--prompt", "tuba"], "unsupported_prompt"),
+        (["extract", "{source}", "--prompt", "didgeridoo"], "unsupported_prompt"),
         (["extract", "{source}", "--prompt", "vocals", "--model", "spleeter-3stems"], "unknown_model"),
         (["extract", "{source}", "--prompt", "vocals", "--preset", "extract-vocal"], "unknown_preset"),
         (["extract", "{source}", "--prompt", "vocals", "--span", "later"], "bad_value"),

@@ -110,7 +110,7 @@ def test_the_text_encoder_comes_with_the_import_and_is_shared(run, material):
     }
     # the same one again is no conflict
     assert run("models", "import", material / "official", "--name", "two", "--text", material / "t5")[0] == 0
-    assert {name for name in listed(run)} == {"one", "two", "spleeter-2stems"}
+    assert {name for name in listed(run)} == {"one", "two", "prompted", "spleeter-2stems"}
 
 
 def test_a_text_encoder_that_does_not_fit_leaves_nothing(run, material, tmp_path):

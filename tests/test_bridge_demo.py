@@ -60,13 +60,23 @@ def test_the_demo_leaves_stems_that_null_and_gain_and_a_picture(tmp_path, capsys
     assert told["null_db"] is None or told["null_db"] <= -120
     assert told["si_sdr_before_db"] == pytest.approx(0, abs=0.1)
     assert told["si_sdr_gain_db"] >= 12, "17 dB when it was made"
-    names = ["demo.png", "mixture.flac", "mixture.json", "mixture.residual.wav", "mixture.target.wav"]
-    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == names
+    stems = [
+        f"{name}.{kind}" for name in ("mixture", "mixture drums") for kind in ("residual.wav", "target.wav", "json")
+    ]
+    names = ["demo.png", "mixture.flac", *stems]
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == sorted(names)
     for stem in ("target", "residual"):
         info = soundfile.info(told[stem])
         assert (info.frames, info.channels, info.samplerate) == (441_000, 2, 44_100)
     manifest = json.loads((tmp_path / "demo" / "mixture.json").read_text(encoding="utf-8"))
     assert manifest["spans"] == [["+", 2.4, 8.45]]
+    second = told["second"]
+    assert (second["prompt"], second["model"]) == ("drums", "prompted")
+    assert second["null_db"] is None or second["null_db"] <= -120
+    assert second["si_sdr_gain_db"] >= 6, "9.9 dB when it was made"
+    manifest = json.loads((tmp_path / "demo" / "mixture drums.json").read_text(encoding="utf-8"))
+    assert manifest["spans"] == [["+", 0.0, 2.4]]
+    assert 0 <= manifest["presence"] <= 1
     (engine,) = engines
     assert engine.returncode == 0
     assert ends_soon(engine.pid)

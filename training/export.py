@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from engine.masks.intent import read_intent
 from training.mixing import HOP, N_BANDS, N_FFT
 from training.network import FRAMES_MULTIPLE, N_TEXT, Head, Network
 from training.phrases import concepts
@@ -155,7 +156,7 @@ def export(
         "schema": 1, "name": name, "kind": "prompted-mask", "title": "Any prompt, with spans", "version": 1,
         "licence": "Apache-2.0", "rate_hz": 44100, "n_fft": N_FFT, "hop_samples": HOP, "n_bands": N_BANDS,
         "frames_multiple": FRAMES_MULTIPLE, "frames_window": 256, "n_tokens": N_TOKENS, "n_text": N_TEXT,
-        "presence_floor": PRESENCE_FLOOR, "answers": [concepts()[c].phrases[0] for c in good],
+        "presence_floor": PRESENCE_FLOOR, "answers": _headwords(good),
         "text_alone": _phrases(good), "with_spans": _phrases(marked),
         "in_part": _phrases(part), "phrases": _phrases(list(concepts())),
         "provenance": "training/ (see training/MODEL_CARD.md); text encoder: all-MiniLM-L6-v2, Apache-2.0",
@@ -165,6 +166,11 @@ def export(
         },
     }  # fmt: skip
     (folder / "bundle.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _headwords(names: Sequence[str]) -> list[str]:
+    """Their first phrases, but for those that the model of two stems answers."""
+    return [phrase for phrase in (concepts()[name].phrases[0] for name in names) if read_intent(phrase) is None]
 
 
 def _phrases(names: Sequence[str]) -> list[str]:

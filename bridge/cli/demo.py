@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -26,7 +26,10 @@ def demo(
         report = run_demo(out.expanduser(), on_progress)
     exact = math.isinf(report.null_db)
     if as_json:
-        values = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(report).items()}
+        values = _plain(asdict(report))
+        values["second"]["si_sdr_gain_db"] = report.second.si_sdr_gain_db
+        if math.isinf(report.second.null_db):
+            values["second"]["null_db"] = None
         gain = {"si_sdr_gain_db": report.si_sdr_gain_db}
         console.write_json({**values, "null_db": None if exact else report.null_db, **gain})
         return
@@ -42,4 +45,17 @@ def demo(
         f"SI-SDR     {round(report.si_sdr_before_db, 1) + 0.0:.1f} dB → {report.si_sdr_after_db:.1f} dB, "
         f"a gain of {report.si_sdr_gain_db:.1f} dB against the known voice"
     )
+    second = report.second
+    console.write_line(
+        f"second     prompt: {second.prompt}, with a span, by {second.model}  →  {second.target}: "
+        f"a gain of {second.si_sdr_gain_db:.1f} dB against the known {second.prompt}"
+    )
     console.write_line(f"time       engine ready in {report.engine_ready_s:.2f} s, the job took {report.job_s:.2f} s")
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Paths as text, also inside."""
+    return {
+        key: _plain(value) if isinstance(value, dict) else str(value) if isinstance(value, Path) else value
+        for key, value in values.items()
+    }

@@ -1,0 +1,103 @@
+"""The embedded model of any prompt: whole, small enough, with its licence, and sent what it was measured good at."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine import models
+from engine.bundle import read_bundle
+from engine.errors import StembridgeError
+from engine.masks.prompted import PromptedModel
+from engine.request import SeparationRequest, Span
+from engine.runtime import Ask
+from training.phrases import concepts
+
+FOLDER = models.EMBEDDED / "prompted"
+SOURCE = Path("song.wav")
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return read_bundle(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def model(bundle):
+    return PromptedModel(bundle)
+
+
+@pytest.fixture(autouse=True)
+def only_embedded(monkeypatch, tmp_path):
+    monkeypatch.setattr(models, "models_folder", lambda: tmp_path / "models")
+
+
+def chosen(prompt, spans=()):
+    return models.choose(SeparationRequest((SOURCE,), prompt, Path("out"), spans=spans))
+
+
+def test_it_is_whole_and_at_most_30_mb(bundle):
+    for name in bundle.files:
+        assert bundle.path(name).stat().st_size == bundle.files[name]["bytes"]
+    assert set(bundle.files) == {"text.onnx", "trunk.onnx", "head.onnx", "vocab.txt"}
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 30e6
+    assert (FOLDER / "LICENSE").is_file()
+    assert (FOLDER / "PROVENANCE.md").is_file()
+
+
+def test_every_phrase_it_answers_is_one_that_training_knows(bundle):
+    known = {phrase.casefold() for c in concepts().values() for phrase in (*c.phrases, *c.held_out)}
+    assert set(bundle.facts["text_alone"]) <= known
+    assert set(bundle.facts["with_spans"]) <= known
+    assert {name.casefold() for name in bundle.facts["answers"]} <= set(bundle.facts["text_alone"])
+    assert {"drums", "kick drum", "bass"} <= set(bundle.facts["text_alone"])
+
+
+def test_every_phrase_it_answers_well_comes_to_it_unless_the_two_stem_model_knows_it(bundle):
+    for phrase in bundle.facts["text_alone"]:
+        assert chosen(phrase) in ("prompted", models.DEFAULT)
+    assert chosen("drums") == "prompted"
+    assert chosen("no drums") == "prompted"
+    assert chosen("The Kick Drum") == "prompted"
+
+
+@pytest.mark.parametrize("prompt", ["vocals", "instrumental", "speech", "lead vocals", "no vocals"])
+def test_voices_and_what_is_left_of_them_stay_with_the_two_stem_model(prompt):
+    assert chosen(prompt) == models.DEFAULT
+    assert chosen(prompt, (Span("+", 0.0, 1.0),)) == models.DEFAULT
+
+
+def test_other_words_are_refused_and_answered_when_it_is_named():
+    with pytest.raises(StembridgeError) as caught:
+        chosen("didgeridoo")
+    assert caught.value.code == "unsupported_prompt"
+    assert "prompted" in caught.value.remedy
+    request = SeparationRequest((SOURCE,), "didgeridoo", Path("out"), model="prompted")
+    assert models.choose(request) == "prompted"
+
+
+def test_it_tells_a_low_hum_from_a_high_noise(model):
+    """Not music, so nothing of its quality; but the right graph with the right words does at least this."""
+    rate, n = 44100, 3 * 44100
+    t = np.arange(n) / rate
+    note = 0.2 * np.sin(2 * np.pi * 55 * t) + 0.1 * np.sin(2 * np.pi * 110 * t)
+    hats = np.random.default_rng(0).normal(0, 0.1, n) * (np.sin(2 * np.pi * 4 * t) > 0.9)
+    hats -= np.convolve(hats, np.ones(8) / 8, mode="same")
+    audio = np.stack([note + hats] * 2).astype(np.float32)
+
+    def low_and_high(prompt):
+        plan = model.plan(Ask(prompt))
+        mask = np.concatenate(list(model.estimate([audio], 2, n, plan, lambda _: None)), axis=1).mean(axis=(0, 1))
+        return mask[4:12].mean(), mask[800:1500].mean()
+
+    low, high = low_and_high("bass")
+    assert low > 3 * high
+    low, high = low_and_high("hi-hat")
+    assert high > 3 * low
+
+
+def test_the_manifest_names_the_licence_and_where_it_comes_from(bundle):
+    facts = json.loads((FOLDER / "bundle.json").read_text(encoding="utf-8"))
+    assert facts["licence"] == bundle.licence == "Apache-2.0"
+    assert "training/" in facts["provenance"]
