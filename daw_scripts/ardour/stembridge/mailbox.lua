@@ -82,25 +82,35 @@ function sb.open_entry(entry) return append(sb.ledger_path(), sb.encode(entry) .
 
 function sb.close_entry(rid) return append(sb.ledger_path(), sb.encode({ closed = rid }) .. "\n") end
 
--- The open entries, oldest first. A line that cannot be read (a torn write) is passed over.
-function sb.entries()
-	local order, open = {}, {}
-	for line in (sb.read_file(sb.ledger_path()) or ""):gmatch("[^\n]+") do
-		local fact = sb.decode(line)
-		if type(fact) == "table" then
-			if fact.closed then
-				open[fact.closed] = nil
-			elseif type(fact.rid) == "string" then
-				order[#order + 1] = fact
-				open[fact.rid] = fact
-			end
-		end
+-- What a ledger's lines say: the entries in order, and the newest open one of each rid.
+function sb.new_facts() return { order = {}, open = {} } end
+
+-- A line that cannot be read (a torn write) is passed over.
+function sb.take_fact(facts, line)
+	local fact = sb.decode(line)
+	if type(fact) ~= "table" then return end
+	if fact.closed then
+		facts.open[fact.closed] = nil
+	elseif type(fact.rid) == "string" then
+		facts.order[#facts.order + 1] = fact
+		facts.open[fact.rid] = fact
 	end
+end
+
+function sb.open_of(facts)
 	local entries = {}
-	for _, fact in ipairs(order) do
-		if open[fact.rid] == fact then entries[#entries + 1] = fact end
+	for _, fact in ipairs(facts.order) do
+		if facts.open[fact.rid] == fact then entries[#entries + 1] = fact end
 	end
-	if #entries == 0 and #order > 0 then os.remove(sb.ledger_path()) end
+	return entries
+end
+
+-- The open entries, oldest first.
+function sb.entries()
+	local facts = sb.new_facts()
+	for line in (sb.read_file(sb.ledger_path()) or ""):gmatch("[^\n]+") do sb.take_fact(facts, line) end
+	local entries = sb.open_of(facts)
+	if #entries == 0 and #facts.order > 0 then os.remove(sb.ledger_path()) end
 	return entries
 end
 

@@ -24,18 +24,6 @@ end
 
 function sb.ledger_path() return sb.mailbox .. "/clients/reaper-" .. (sb.project_id(false) or "none") .. ".jsonl" end
 
-local all_entries = sb.entries
-
--- The open entries that these scripts wrote: a line of other content is passed over like a torn one.
-function sb.entries()
-	local ours = {}
-	for _, entry in ipairs(all_entries()) do
-		local whole = type(entry.gesture) == "string" and type(entry.piece) == "table" and type(entry.request) == "table"
-		if whole or type(entry.cancel_of) == "string" then ours[#ours + 1] = entry end
-	end
-	return ours
-end
-
 function sb.project_name()
 	local _, path = reaper.EnumProjects(-1, "")
 	return path:match("([^/\\]+)$") or "unsaved project"

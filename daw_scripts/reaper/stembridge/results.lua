@@ -4,12 +4,12 @@ local sb = ...
 sb.results = {}
 
 local FINAL = { done = true, failed = true, cancelled = true, refused = true }
-local BUDGET_S = 0.00025 -- for reading and copying, of the millisecond a tick may take
-local READS_PER_TICK = 3
+local BUDGET_S = 0.0004 -- for reading and copying, of the millisecond a tick may take
+local READS_PER_TICK, CLOSED_PER_TICK = 3, 2
 local BEAT_S, CHECK_S = 0.5, 0.5
 
 local beat_s, check_s = -math.huge, -math.huge
-local project, ledger, ledger_size, next_read = nil, {}, nil, 1
+local project, ledger, next_read = nil, {}, 1
 local posted = {}              -- by rid
 local capturing                -- {entry, work}
 local waiting = {}             -- projects that were left with something under way
@@ -28,7 +28,7 @@ local function capture_some(deadline_s)
 end
 
 local function is_open(rid)
-	for _, entry in ipairs(sb.entries()) do
+	for _, entry in ipairs(ledger) do
 		if entry.rid == rid then return true end
 	end
 	return false
@@ -74,11 +74,14 @@ end
 
 -- The first gesture whose requests are all answered, or can all be heard as a draft, and how many requests are open.
 local function look_for_ready()
-	local order, gestures, n_open = {}, {}, 0
+	local order, gestures, n_open, n_closed = {}, {}, 0, 0
 	for _, entry in ipairs(ledger) do
 		local answer = sb.answers[entry.rid]
 		if entry.cancel_of then
-			if answer then sb.close({ entry }) end
+			if answer and n_closed < CLOSED_PER_TICK then
+				n_closed = n_closed + 1
+				sb.close({ entry })
+			end
 		else
 			local gesture = gestures[entry.gesture]
 			if not gesture then
@@ -98,23 +101,29 @@ local function look_for_ready()
 end
 
 -- The ledger of the project in front; what was begun for another is begun again when that one comes back.
-local function read_ledger()
+-- False while there is more to read.
+local function read_ledger(deadline_s)
 	local id = sb.project_id(false)
 	if id ~= project then
 		if project then waiting[project] = #ledger > 0 or nil end
 		if capturing then sb.end_capture(capturing.work) end
 		sb.stop_arriving()
-		project, ledger, ledger_size, sb.answers, sb.drafts, posted, capturing = id, {}, nil, {}, {}, {}, nil
+		project, ledger, sb.answers, sb.drafts, posted, capturing = id, {}, {}, {}, {}, nil
 	end
-	local size = id and sb.ledger_size()
-	if size ~= ledger_size then
-		ledger, ledger_size = size and sb.entries() or {}, size
+	local entries = {}
+	if id then
+		entries = sb.follow_ledger(deadline_s)
+		if not entries then return false end
+	end
+	if entries ~= ledger then
+		ledger = entries
 		if capturing and not is_open(capturing.entry.rid) then -- cancelled
 			sb.end_capture(capturing.work)
 			capturing = nil
 		end
 	end
 	if id then waiting[id] = #ledger > 0 or nil end
+	return true
 end
 
 -- Returns whether to call again.
@@ -124,7 +133,7 @@ function sb.results.tick()
 		beat_s = now_s
 		reaper.SetExtState("stembridge", "beat", string.format("%.3f", now_s), false)
 	end
-	read_ledger()
+	if not read_ledger(now_s + BUDGET_S) then return true end
 	if sb.is_arriving() then
 		if not sb.copy_stems(now_s + BUDGET_S) and reaper.GetPlayState() & 4 == 0 then sb.finish_arriving() end
 	elseif capturing then
