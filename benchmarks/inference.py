@@ -31,7 +31,8 @@ from engine.runtime import Ask
 from engine.windows import Window
 
 RESULTS = Path(__file__).parent / "results"
-RUNTIMES = ("torch", "fp32", "int8", "fp16")
+RUNTIMES = ("torch", "fp32", "int8", "fp16", "torch-gpu", "tensorrt-fp32", "tensorrt-fp16")
+"""torch on the CPU, onnxruntime by precision, and what needs a GPU, which has not been measured."""
 PROMPT = "lead vocals"
 NFES = (1, 4, 8)
 PREVIEW_S = 2.0
@@ -99,6 +100,13 @@ def open_runtime(folder: Path, name: str, threads: int) -> Any:
     from engine.runtimes.torch_runtime import TorchFlow
 
     bundle = read_bundle(folder / "drawn")
+    if name == "torch-gpu":
+        return TorchFlow(bundle, folder / "t5-base")
+    if name.startswith("tensorrt-"):
+        from engine.runtimes.tensorrt_runtime import open_tensorrt
+
+        plans = read_artefact(folder_of(bundle, "tensorrt", name.removeprefix("tensorrt-")))
+        return open_tensorrt(bundle, plans, folder / "t5-base", verified=False)
     if name == "torch":
         import torch
 
@@ -126,7 +134,7 @@ def measure(folder: Path, name: str, seconds: float, threads: int, repeats: int)
     x, window = runtime.to_device(state), Window(0, n_frames)
 
     def text() -> None:
-        runtime._texts.clear() if name == "torch" else runtime.prompts.forget()
+        runtime._texts.clear() if name.startswith("torch") else runtime.prompts.forget()
         runtime.is_cut(PROMPT)
 
     evaluate = runtime.velocity(latents, tokens, [PROMPT], times)
@@ -134,10 +142,10 @@ def measure(folder: Path, name: str, seconds: float, threads: int, repeats: int)
         "encode": median_s(lambda: runtime.encode(wave), repeats),
         "text": median_s(text, repeats),
         "condition, 4 times": median_s(lambda: runtime.velocity(latents, tokens, [PROMPT], times), repeats),
-        "velocity": median_s(lambda: evaluate(x, 1, window), max(repeats, 5)),
+        "velocity": median_s(lambda: runtime.to_host(evaluate(x, 1, window)), max(repeats, 5)),
         "decode, 2 streams": median_s(lambda: list(runtime.decode(state, mark_seed=None)), repeats),
     }
-    if name != "torch":
+    if name in ("fp32", "int8", "fp16"):
         figures["overhead"] = overhead(runtime, evaluate, x, window)
     model = FlowModel(read_bundle(folder / "drawn"), runtime)
 
@@ -230,6 +238,12 @@ def build(folder: Path, precision: str) -> dict[str, Any]:
     from export.build import build as build_export
 
     began = time.perf_counter()
+    if precision.startswith("tensorrt-"):
+        from export.plans import build_plans
+
+        plans = build_plans(read_bundle(folder / "drawn"), folder / "t5-base", precision.removeprefix("tensorrt-"))  # type: ignore[arg-type]
+        n_bytes = sum(file["bytes"] for stage in plans.stages.values() for file in stage.files.values())
+        return {"s": time.perf_counter() - began, "bytes": n_bytes, "verified": plans.verified}
     artefact, report = build_export(read_bundle(folder / "drawn"), folder / "t5-base", precision)  # type: ignore[arg-type]
     n_bytes = sum(file["bytes"] for stage in artefact.stages.values() for file in stage.files.values())
     verified = report.to_dict() if report is not None else artefact.verified
@@ -275,7 +289,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="stembridge-inference-") as name:
         child(["--child", "write", name, *common], args.threads)
         for runtime in names:
-            if runtime != "torch":
+            if not runtime.startswith("torch"):
                 facts["exports"][runtime] = child(["--child", f"build:{runtime}", name, *common], args.threads)
             facts["runtimes"][runtime] = child(["--child", runtime, name, *common], args.threads)
             facts["load_after"] = os.getloadavg()

@@ -1,0 +1,156 @@
+"""The README's table of a flow model's speed, from what was measured: `python -m benchmarks.readme [--check]`.
+
+Every figure in it is read from `benchmarks/results/*.json`; what has no file there is named as not measured. `--check`
+changes nothing and ends with status 1 where the README says something else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+README = Path(__file__).parents[1] / "README.md"
+RESULTS = Path(__file__).parent / "results"
+BEGIN = "<!-- speed of flow models: written by python -m benchmarks.readme -->"
+END = "<!-- end of the speed of flow models -->"
+NAMES = {"torch": "torch fp32", "fp32": "onnxruntime fp32", "int8": "onnxruntime int8", "fp16": "onnxruntime fp16"}
+CPU_FILE, TORCH_FILE, GPU_FILE = "inference_cpu.json", "sam_cpu_small.json", "gpu.json"
+AIMS = {"10 s, 4 NFE": "≤ 15 s", "2 s preview, 1 NFE": "≤ 2.5 s"}
+
+
+def render(results: Path = RESULTS) -> str:
+    """The text between the two markers, from the files in `results`."""
+    lines: list[str] = []
+    cpu, gpu = _read(results / CPU_FILE), _read(results / GPU_FILE)
+    torch = _read(results / TORCH_FILE)
+    if cpu is not None:
+        lines += _cpu(cpu)
+    elif torch is not None:
+        lines += _torch(torch)
+    if gpu is not None:
+        lines += ["", *_gpu(gpu)]
+    lines += ["", f"**Not measured:** {'; '.join(_missing(cpu, gpu))}."]
+    return "\n".join(lines).strip() + "\n"
+
+
+def _cpu(facts: Mapping[str, Any]) -> Iterator[str]:
+    runtimes: Mapping[str, Any] = facts["runtimes"]
+    names = [name for name in NAMES if name in runtimes]
+    made = facts["machine"]
+    yield (
+        f"SAM Audio {facts['size']} with drawn weights on {facts['threads']} threads of an {made['cpu']} "
+        f"({made['system']}, Python {made['python']}, onnxruntime {made['onnxruntime']}), {facts['seconds']:g} s of "
+        f"mono audio, medians, warm ([the numbers](benchmarks/results/{CPU_FILE})):"
+    )
+    yield ""
+    yield f"| | {' | '.join(NAMES[name] for name in names)} | aim |"
+    yield "|---" * (len(names) + 2) + "|"
+    for part in ("stages_s", "end_to_end_s"):
+        for what in runtimes[names[0]][part]:
+            cells = [_seconds(runtimes[name][part][what], facts["gflop"].get(what), facts) for name in names]
+            yield f"| {_plain(what, part)} | {' | '.join(cells)} | {AIMS.get(what, '')} |"
+    peaks = [f"{runtimes[name]['memory_bytes']['peak'] / 1e9:.1f} GB" for name in names]
+    yield f"| peak memory | {' | '.join(peaks)} | |"
+    if any("overhead" in runtimes[name] for name in names):
+        overheads = [f"{100 * o:.1f} %" if (o := runtimes[name].get("overhead")) is not None else "" for name in names]
+        yield f"| added to the raw session calls | {' | '.join(overheads)} | ≤ 3 % |"
+    yield ""
+    yield (
+        f"In brackets: operations a second, and what that is of a plain matrix product's {facts['matmul_gflop_s']:.0f} "
+        "GFLOP/s, measured in the same run."
+    )
+
+
+def _plain(what: str, part: str) -> str:
+    return f"**{what}**" if part == "end_to_end_s" else {"velocity": "one velocity evaluation"}.get(what, what)
+
+
+def _seconds(value: float, gflop: float | None, facts: Mapping[str, Any]) -> str:
+    said = f"{value:.2f} s" if value >= 0.1 else f"{1e3 * value:.1f} ms"
+    if not gflop:
+        return said
+    rate = gflop / value
+    return f"{said} ({rate:.0f} GFLOP/s, {rate / facts['matmul_gflop_s']:.2f})"
+
+
+def _torch(facts: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"SAM Audio {facts['size']} with drawn weights by torch, float32, on {facts['threads']} threads, "
+        f"{facts['seconds']:g} s of mono audio, best of a few, warm ([the numbers](benchmarks/results/{TORCH_FILE})):"
+    )
+    yield ""
+    yield "| | seconds | GFLOP/s | of plain products' speed |"
+    yield "|---|---|---|---|"
+    for what, words in (
+        ("encode", "encode"),
+        ("evaluation", "one velocity evaluation"),
+        ("decode", "decode, 1 stream"),
+    ):
+        figures = facts[what]
+        yield f"| {words} | {figures['s']:.2f} s | {figures['gflop_s']:.0f} | {figures['of_plain']:.2f} |"
+    yield f"| memory, all weights used | {facts['memory']['used'] / 1e9:.2f} GB | | |"
+
+
+def _gpu(facts: Mapping[str, Any]) -> Iterator[str]:
+    about = facts["about"]
+    yield (
+        f"On {about.get('gpu', about['device'])} (driver: {about.get('driver', 'not said')}; torch {about['torch']}, "
+        f"CUDA {about.get('cuda')}), drawn weights ([the numbers](benchmarks/results/{GPU_FILE})):"
+    )
+    yield ""
+    yield "| | milliseconds |"
+    yield "|---|---|"
+    for part, figures in facts.items():
+        if not isinstance(figures, dict) or part in ("about", "ceilings"):
+            continue
+        for name, value in figures.items():
+            if name.endswith(" [ms]") and ("end to end" in name or "evaluation" in name or "floor" in name):
+                yield f"| {part}: {name.removesuffix(' [ms]')} | {value:.2f} |"
+
+
+def _missing(cpu: Mapping[str, Any] | None, gpu: Mapping[str, Any] | None) -> Iterator[str]:
+    if cpu is None:
+        yield "onnxruntime at a released size (`python -m benchmarks.inference`)"
+    else:
+        left = [NAMES[name] for name in NAMES if name not in cpu["runtimes"]]
+        if left:
+            yield f"{', '.join(left)} on a CPU"
+    yield "the sizes base and large on a CPU"
+    if gpu is None:
+        yield "anything on a GPU: none has run any of this (`python -m benchmarks.gpu --out benchmarks/results`)"
+    yield "TensorRT: its plans are built in every test run, and none has run"
+    yield "CoreML and DirectML"
+
+
+def splice(text: str, table: str) -> str:
+    """The README with the table between its markers. Raises `ValueError` when it has none."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the README lacks {BEGIN} or {END}")
+    return f"{before}{BEGIN}\n{table}{END}{after}"
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def main() -> int:
+    """Write the table, or check it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    given = parser.parse_args()
+    text = README.read_text(encoding="utf-8")
+    wanted = splice(text, render())
+    if given.check:
+        return int(text != wanted)
+    README.write_text(wanted, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""The README's speed table says what the result files say, and names what no file holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.readme import BEGIN, CPU_FILE, END, GPU_FILE, README, TORCH_FILE, render, splice
+
+TORCH: dict[str, Any] = {
+    "size": "small",
+    "seconds": 10.0,
+    "threads": 2,
+    "memory": {"used": 2_650_000_000},
+    "encode": {"s": 3.4, "gflop_s": 150.4, "of_plain": 0.77},
+    "evaluation": {"s": 1.4, "gflop_s": 150.4, "of_plain": 0.77},
+    "decode": {"s": 7, "gflop_s": 150.4, "of_plain": 0.77},
+}
+STAGES = {"encode": 3.0, "text": 0.05, "velocity": 0.5, "decode, 2 streams": 9.0}
+CPU: dict[str, Any] = {
+    "machine": {"cpu": "Some CPU", "system": "Linux", "python": "3.11", "onnxruntime": "1.31", "cores": 2},
+    "size": "small",
+    "seconds": 10.0,
+    "threads": 2,
+    "gflop": {"velocity": 210.0},
+    "matmul_gflop_s": 420.0,
+    "runtimes": {
+        name: {
+            "stages_s": STAGES,
+            "end_to_end_s": {"10 s, 4 NFE": 14.0, "2 s preview, 1 NFE": 2.25},
+            "memory_bytes": {"before": 1, "peak": 3_000_000_000},
+            **({"overhead": 0.0123} if name != "torch" else {}),
+        }
+        for name in ("torch", "fp32")
+    },
+}
+GPU: dict[str, Any] = {
+    "about": {"device": "cuda", "gpu": "Some GPU", "torch": "2.13", "cuda": "13.0", "driver": "600.1"},
+    "large": {"end to end graph, 8 NFE [ms]": 49.5, "fp32 weights [GB]": 11.7},
+    "seconds": 400.0,
+}
+
+
+def write(folder: Path, **files: Any) -> Path:
+    for name, content in files.items():
+        (folder / {"cpu": CPU_FILE, "torch": TORCH_FILE, "gpu": GPU_FILE}[name]).write_text(json.dumps(content))
+    return folder
+
+
+def test_the_readme_is_in_step_with_the_results() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert splice(text, render()) == text, "run: python -m benchmarks.readme"
+
+
+def test_without_any_file_nothing_is_claimed(tmp_path: Path) -> None:
+    table = render(tmp_path)
+    assert table.startswith("**Not measured:**")
+    for what in ("onnxruntime at a released size", "anything on a GPU", "TensorRT", "base and large"):
+        assert what in table
+    assert "|" not in table
+
+
+def test_figures_of_torch_alone_are_shown_until_all_runtimes_were_measured(tmp_path: Path) -> None:
+    assert "| one velocity evaluation | 1.40 s | 150 | 0.77 |" in render(write(tmp_path, torch=TORCH))
+    both = render(write(tmp_path, cpu=CPU))
+    assert "1.40 s" not in both
+    assert "| one velocity evaluation | 0.50 s (420 GFLOP/s, 1.00) | 0.50 s (420 GFLOP/s, 1.00) |" in both
+    assert "| **2 s preview, 1 NFE** | 2.25 s | 2.25 s | ≤ 2.5 s |" in both
+    assert "| 1.2 % | ≤ 3 % |" in both
+    assert "onnxruntime int8, onnxruntime fp16 on a CPU" in both
+    assert "onnxruntime at a released size" not in both
+
+
+def test_a_gpus_figures_name_device_driver_and_versions(tmp_path: Path) -> None:
+    table = render(write(tmp_path, gpu=GPU))
+    assert "On Some GPU (driver: 600.1; torch 2.13, CUDA 13.0)" in table
+    assert "| large: end to end graph, 8 NFE | 49.50 |" in table
+    assert "weights" not in table.split("**Not measured:**")[0].split("|---|---|")[1]
+    assert "anything on a GPU" not in table
+
+
+def test_a_readme_without_the_place_is_refused() -> None:
+    assert splice(f"a\n{BEGIN}\nold\n{END}\nb", "new\n") == f"a\n{BEGIN}\nnew\n{END}\nb"
+    with pytest.raises(ValueError, match="lacks"):
+        splice("nothing here", "new")
