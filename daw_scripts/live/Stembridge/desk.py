@@ -99,12 +99,12 @@ def ledger_path(desk: Desk) -> Path:
 def close_entries(desk: Desk, entries: list[dict[str, Any]]) -> None:
     """Takes entries out of the ledger: they are answered, and the answer was acted on."""
     path = ledger_path(desk)
+    try:
+        ledger.note(path, *({"closed": entry["rid"]} for entry in entries))
+    except OSError as e:
+        messages.write_log(desk.screen, f"The ledger cannot be written: {e}.")
     for entry in entries:
         rid = entry["rid"]
-        try:
-            ledger.note(path, {"closed": rid})
-        except OSError as e:
-            messages.write_log(desk.screen, f"The ledger cannot be written: {e}.")
         if entry in desk.entries:
             desk.entries.remove(entry)
         desk.answers.pop(rid, None)

@@ -38,10 +38,10 @@ def path_of(clients: Path, song_id: str) -> Path:
     return clients / f"{song_id}.jsonl"
 
 
-def note(path: Path, fact: dict[str, Any]) -> None:
-    """Appends one fact. Raises `OSError`."""
+def note(path: Path, *facts: dict[str, Any]) -> None:
+    """Appends facts. Raises `OSError`."""
     with path.open("ab") as file:
-        file.write(json.dumps(fact, ensure_ascii=False).encode() + b"\n")
+        file.write(b"".join(json.dumps(fact, ensure_ascii=False).encode() + b"\n" for fact in facts))
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -198,14 +198,12 @@ def _take_pong(desk: Desk, version: str, api: Value) -> None:
     if api != API:
         say(desk, messages.other_engine(version, desk.settings.version))
         return
-    path = ledger_path(desk)
-    for entry in entries:
-        try:
-            ledger.note(path, entry)
-        except OSError as e:
-            say(desk, f"A request could not be written: {e}. Check the disk, or type:  stembridge install live")
-            continue
-        desk.entries.append(entry)
+    try:
+        ledger.note(ledger_path(desk), *entries)
+    except OSError as e:
+        say(desk, f"The requests could not be written: {e}. Check the disk, or type:  stembridge install live")
+        return
+    desk.entries.extend(entries)
 
 
 def _take_error(desk: Desk, rid: str, code: str, text: str) -> None:
