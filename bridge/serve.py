@@ -101,12 +101,14 @@ def serving(settings: Settings) -> Iterator[Running]:
     shelf, cache, hub = models.Shelf(), ResultCache(settings.cache_dir), Hub()
     runtimes: dict[str, str] = {}
     reasons: dict[str, str] = {}
+    has_queue = threading.Event()
 
     def run(
         request: SeparationRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
     ) -> Separation:
         def ahead(turn: Turn, on_progress: OnProgress) -> None:
             # Prompts that wait for the same region are followed in one batch; each job then finds its own done.
+            has_queue.wait()  # a job of an earlier life may run before the queue has its name
             waiting = [job.request for job in queue.jobs(0, BATCH_LOOK) if job.state is JobState.QUEUED]
             alike = [other for other in waiting if shares_region(other, request)]
             if alike:
@@ -127,6 +129,7 @@ def serving(settings: Settings) -> Iterator[Running]:
         port = bound.port
         journal = stack.enter_context(Journal(settings.state_dir / JOURNAL_NAME))
         queue = stack.enter_context(JobQueue(run, journal, max_waiting=settings.max_waiting, on_event=hub.take))
+        has_queue.set()
         desk = SessionDesk(queue, settings.policy, settings.state_dir / SESSIONS_NAME)
         backend = _backend(settings, queue, desk, shelf, runtimes, reasons)
         server = OscServer(backend, bound)
