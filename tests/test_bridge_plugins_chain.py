@@ -175,6 +175,8 @@ def test_a_vstpreset_is_loaded_and_parameters_win_over_it(worker, tmp_path, zam_
     with pytest.raises(PluginFailure, match=r"damaged\.vstpreset") as caught:
         worker.open((PluginUse(plugin="ZamCompX2", preset=str(damaged)),), 48_000, 2)
     assert caught.value.code == "bad_plugin"
+    with pytest.raises(PluginFailure, match="there is no such file"):
+        worker.open((PluginUse(plugin="ZamCompX2", preset=str(tmp_path / "gone.vstpreset")),), 48_000, 2)
 
 
 @pytest.fixture

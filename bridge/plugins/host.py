@@ -117,6 +117,8 @@ def _make(use: PluginUse) -> Any:
 def _set_preset(plugin: Any, use: PluginUse) -> None:
     if use.preset is None:
         return
+    if not Path(use.preset).is_file():
+        raise _bad(use, f"is to take the preset {use.preset}, and there is no such file", "Check its path.")
     try:
         plugin.load_preset(use.preset)
     except (RuntimeError, ValueError, OSError) as e:
