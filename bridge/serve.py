@@ -119,7 +119,9 @@ def serving(settings: Settings) -> Iterator[Running]:
             return separate(asked, shelf, on_progress=on_progress, cancelled=cancelled, cache=cache)
 
         result = deliver(request, one, on_progress=on_progress, ahead=ahead)
-        runtimes[result.model], reasons[result.model] = result.runtime, shelf.open(result.model).why
+        runtimes[result.model] = result.runtime
+        if result.model in shelf.names():  # a result delivered before may be of a model that is gone by now
+            reasons[result.model] = shelf.open(result.model).why
         return result
 
     with ExitStack() as stack:
