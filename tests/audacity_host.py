@@ -6,9 +6,11 @@ of the same user may run meanwhile.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -138,9 +140,17 @@ class Host:
 
 
 @contextmanager
+def turn() -> Iterator[None]:
+    """Waits until no other test run of this user has an Audacity: the pipes have one place."""
+    with (Path(tempfile.gettempdir()) / f"stembridge-audacity-tests.{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def open_audacity(home: Path) -> Iterator[Host]:
     """A running Audacity with an empty project whose pipes listen."""
-    with screen() as display:
+    with turn(), screen() as display:
         env = {key: value for key, value in os.environ.items() if not key.startswith("XDG_")}
         runtime_dir = home / "run"
         runtime_dir.mkdir(parents=True, mode=0o700)

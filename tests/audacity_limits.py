@@ -23,9 +23,7 @@ AUDACITY: dict[str, tuple[str, ...]] = {
         "one channel of a stereo file",
     ),
     "Audacity copies every file into its project when it is imported.": ("a file that is gone",),
-    "A MIDI track cannot be made through Audacity's pipes; what is said of one was not seen there.": (
-        "a MIDI item",
-    ),
+    "A MIDI track cannot be made through Audacity's pipes; what is said of one was not seen there.": ("a MIDI item",),
     "Audacity names every track itself, and a name cannot be emptied through its pipes.": ("a track without a name",),
     "Audacity has no frozen, armed or grouped tracks.": ("a frozen track", "an armed track", "a grouped track"),
     "Audacity 3.2 has no tempo.": ("a tempo change",),

@@ -122,6 +122,29 @@ def test_a_nameless_track_needs_words(host: Host, engine: child.Child, song: tup
     assert np.max(np.abs(left + voice - original)) <= 1e-6
 
 
+def test_tracks_of_other_kinds_gain_and_envelopes(host: Host, engine: child.Child, song: tuple[Path, int]) -> None:
+    host.ask("NewLabelTrack:")
+    host.add(song[0], "vocals", 0.0)
+    host.ask("SetTrackAudio: Gain=-6.0206 Pan=-50")
+    host.add(song[0], "Bass", 0.0)
+    host.select(1.0, 2.0, 1)
+    done = stembridge(host, engine, "extract")
+    assert done.returncode == 0, done.stderr
+    host.ask("SelectAll:", "SelectTracks: Track=0 TrackCount=1 Mode=Remove")
+    tracks = host.selection().tracks
+    assert [track.name for track in tracks] == ["vocals", "vocals · vocals", "vocals · no vocals", "Bass"]
+    assert [track.index for track in tracks] == [1, 2, 3, 4]
+    assert [track.gain for track in tracks[:3]] == pytest.approx([0.5] * 3, rel=1e-4)
+    assert [track.pan for track in tracks[:3]] == pytest.approx([-0.5] * 3)
+
+    host.select(1.0, 2.0, 1)
+    host.ask("SetEnvelope: Time=1.5 Value=0.5")
+    done = stembridge(host, engine, "extract")
+    assert done.returncode == 2
+    assert "“vocals” has a volume envelope" in done.stderr
+    assert host.n_tracks() == 5
+
+
 def test_nothing_is_cancelled_where_nothing_runs(host: Host, engine: child.Child) -> None:
     done = stembridge(host, engine, "cancel")
     assert (done.returncode, done.stderr) == (0, "No request of Audacity's is under way.\n")
