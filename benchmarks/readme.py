@@ -1,7 +1,7 @@
-"""The README's table of a flow model's speed, from what was measured: `python -m benchmarks.readme [--check]`.
+"""The README's and the model card's tables, from what was measured: `python -m benchmarks.readme [--check]`.
 
-Every figure in it is read from `benchmarks/results/*.json`; what has no file there is named as not measured. `--check`
-changes nothing and ends with status 1 where the README says something else.
+Every figure in them is read from `benchmarks/results/*.json` and `training/scores.json`; what has no file there is
+named as not measured. `--check` changes nothing and ends with status 1 where a page says something else.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from benchmarks import prompted_quality
 
 README = Path(__file__).parents[1] / "README.md"
 RESULTS = Path(__file__).parent / "results"
@@ -126,13 +128,24 @@ def _missing(cpu: Mapping[str, Any] | None, gpu: Mapping[str, Any] | None) -> It
     yield "CoreML and DirectML"
 
 
-def splice(text: str, table: str) -> str:
-    """The README with the table between its markers. Raises `ValueError` when it has none."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the README lacks {BEGIN} or {END}")
-    return f"{before}{BEGIN}\n{table}{END}{after}"
+def splice(text: str, table: str, begin: str = BEGIN, end: str = END) -> str:
+    """A page with the table between its markers. Raises `ValueError` when it has none."""
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"the page lacks {begin} or {end}")
+    return f"{before}{begin}\n{table}{end}{after}"
+
+
+def pages() -> dict[Path, str]:
+    """Every page that holds such tables, as it should read."""
+    found = {README: splice(README.read_text(encoding="utf-8"), render())}
+    scores, speed = prompted_quality.read(), _read(prompted_quality.SPEED)
+    for name, (path, written) in prompted_quality.BLOCKS.items():
+        text = found.get(path) or path.read_text(encoding="utf-8")
+        begin = f"<!-- {name}: written by python -m benchmarks.readme -->"
+        found[path] = splice(text, written(scores, speed), begin, f"<!-- end of {name} -->")
+    return found
 
 
 def _read(path: Path) -> Any:
@@ -140,15 +153,15 @@ def _read(path: Path) -> Any:
 
 
 def main() -> int:
-    """Write the table, or check it."""
+    """Write the tables, or check them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
-    text = README.read_text(encoding="utf-8")
-    wanted = splice(text, render())
+    wanted = pages()
     if given.check:
-        return int(text != wanted)
-    README.write_text(wanted, encoding="utf-8")
+        return int(any(path.read_text(encoding="utf-8") != text for path, text in wanted.items()))
+    for path, text in wanted.items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The README's speed table says what the result files say, and names what no file holds."""
+"""The tables of the README and the model card say what the result files say, and name what no file holds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.readme import BEGIN, CPU_FILE, END, GPU_FILE, README, TORCH_FILE, render, splice
+from benchmarks import prompted_quality
+from benchmarks.readme import BEGIN, CPU_FILE, END, GPU_FILE, README, TORCH_FILE, pages, render, splice
+from engine import models
+from engine.bundle import read_bundle
 
 TORCH: dict[str, Any] = {
     "size": "small",
@@ -50,9 +53,37 @@ def write(folder: Path, **files: Any) -> Path:
     return folder
 
 
-def test_the_readme_is_in_step_with_the_results() -> None:
-    text = README.read_text(encoding="utf-8")
-    assert splice(text, render()) == text, "run: python -m benchmarks.readme"
+def test_every_page_is_in_step_with_the_results() -> None:
+    found = pages()
+    assert {path.name for path in found} == {"README.md", "MODEL_CARD.md"}
+    for path, text in found.items():
+        assert path.read_text(encoding="utf-8") == text, "run: python -m benchmarks.readme"
+    assert "ideal ratio mask" in found[README]
+
+
+def test_the_scores_are_of_the_weights_that_ship() -> None:
+    assert prompted_quality.read()["about"]["weights"] == read_bundle(models.EMBEDDED / "prompted").weights_sha256
+
+
+def test_the_quality_table_is_arithmetic_on_the_rows() -> None:
+    columns = {"mixture": -5.0, "paraphrase": 3.0, "band-pass": 1.0, "HPSS": 0.0, "ideal": 12.0, "wrong prompt": -4.0}
+    spans = {"text+span": 6.0, "text+span±": 7.0, "span alone": 1.0, "wrong span": 2.0, "mixture cut": 1.0}
+    rows = [
+        {"group": "rendered", "concept": "drums", "text": 4.0} | columns,
+        {"group": "rendered", "concept": "bass", "text": 9.0} | columns | spans | {"band-pass cut": 3.0},
+        {"group": "real, crossed", "concept": "speech", "text": 2.0, "two stems": 8.0} | columns,
+    ]
+    scores = {"about": {"measured": "today"}, "rows": rows, "absent": [[-25.0, 0.1], [-5.0, 0.9]]}
+    scores |= {"good": ["bass"], "in part": ["bass", "drums"], "good with spans": []}
+    table = prompted_quality.readme(scores, {"times_real_time": 31.0, "eight_prompts_over_one": 2.5})
+    assert "| rendered, unseen instruments | 2 | −5.0 | **+6.5** | +3.0 | +1.0 | +0.0 | +12.0 |" in table
+    assert "| drums | 1 | +4.0 |  | +1.0 | +0.0 | +12.0 | with a note |" in table
+    assert "| bass | 1 | +9.0 | +6.0 | +1.0 | +0.0 | +12.0 | yes |" in table
+    assert "| rendered: drums and bass ≥ 8 | drums +4.0, bass +9.0 | **no** |" in table
+    assert "crossed: +1.0 | **no** |" in table
+    assert "for 50 % of 2 absent prompts; median −5, worst −5 | **no** |" in table
+    assert "| 31 × | yes |" in table
+    assert "| 2.5 × | **no** |" in table
 
 
 def test_without_any_file_nothing_is_claimed(tmp_path: Path) -> None:

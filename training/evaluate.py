@@ -244,7 +244,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--smoke", action="store_true", help="two clips")
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
-    model = PromptedModel(read_bundle(args.bundle))
+    bundle = read_bundle(args.bundle)
+    model = PromptedModel(bundle)
     bands = bandpasses(args.bank, 4 if args.smoke else 120)
     voices = None if args.smoke else Shelf().open(DEFAULT)
     rows, silent, began = [], [], time.monotonic()
@@ -262,6 +263,7 @@ def main(argv: list[str]) -> None:
     print(f"{time.monotonic() - began:.0f} s")
     curve = json.loads(args.curve.read_text(encoding="utf-8")) if args.curve else []
     scores = {
+        "weights": bundle.weights_sha256,
         "good": good,
         "in part": answered_in_part(rows),
         "good with spans": marked,

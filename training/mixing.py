@@ -62,11 +62,15 @@ class Example:
 
 
 class Bank:
-    """The songs of a folder that `training.bank` filled; reads them lazily, sees new ones when asked again."""
+    """The songs of a folder that `training.bank` filled; reads them lazily, sees new ones when asked again.
 
-    def __init__(self, folder: Path, n_frames: int = N_FRAMES) -> None:
+    An excerpt begins at a multiple of `step` values and has `n_samples`: other material than samples is cut alike.
+    """
+
+    def __init__(self, folder: Path, n_frames: int = N_FRAMES, *, n_samples: int | None = None, step: int = 1) -> None:
         self.folder = folder
-        self.n_samples = (n_frames - 1) * HOP + N_FFT
+        self.n_samples = (n_frames - 1) * HOP + N_FFT if n_samples is None else n_samples
+        self.step = step
         self.songs: list[tuple[Path, tuple[str, ...]]] = []
         self.refresh()
 
@@ -103,6 +107,7 @@ class Bank:
             data = np.load(source, mmap_mode="r")
             if not names or across:
                 start = int(rng.integers(data.shape[1] - self.n_samples)) if data.shape[1] > self.n_samples else 0
+                start -= start % self.step
             stem = data[i, start : start + self.n_samples].astype(np.float32) * _SCALE
             stem = np.pad(stem, (0, self.n_samples - len(stem)))
             gain_db = drum_db + rng.normal(-2, 3) if name in DRUM_PARTS else rng.normal(0, 5)
