@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Final
 
+from bridge.batch_names import own_names, plain
 from bridge.intake import to_request
 from bridge.paths import PathPolicy
-from bridge.presets import MAX_NAME_BYTES, Preset, find_preset, load_presets
+from bridge.presets import Preset, find_preset, load_presets
 from bridge.prompts import prompt_from_track
 from bridge.sessions.model import OBSTACLES, Clip, Marker, Media, Session, Track
 from engine import models
 from engine.audio import SourceInfo, inspect
 from engine.errors import StembridgeError
-from engine.request import SeparationRequest, Sign
+from engine.request import Output, SeparationRequest, Sign, Span
 from engine.stems import stem_name
 
 MIN_CLIP_S: Final = 0.01
+_REPEATED_S: Final = 1e-3
+"""A clip that begins its file anew for less than this is as good as one that ends with it."""
 _STAND_IN: Final = str(Path(__file__).resolve())
 _HARMLESS: Final = frozenset(("no_prompt", "unsupported_prompt", "midi", "muted", "no_media"))
 """Reasons that nobody needs to mend: the clip was never meant to be rendered."""
@@ -68,6 +70,8 @@ class PlannedJob:
     """Of the stems that will be written."""
     media: tuple[Media, ...]
     """The request's sources; those inside an archive are put where the request says before they are read."""
+    model: str
+    """The name of the model that will answer."""
 
 
 @dataclass(frozen=True)
@@ -104,17 +108,6 @@ class BatchPlan:
         """Of all stems."""
         return sum(job.n_bytes for job in self.jobs)
 
-    def require_room(self, folder: Path, n_done_bytes: int = 0) -> None:
-        """Raises `StembridgeError` (`disk_full`) where the folder's disk has no room for the stems."""
-        nearest = next(p for p in (folder, *folder.parents) if p.exists())
-        needed, free = self.n_bytes - n_done_bytes, shutil.disk_usage(nearest).free
-        if needed > free:
-            raise StembridgeError(
-                "disk_full",
-                f"The stems need {needed / 1e9:.1f} GB, and {nearest} has {free / 1e9:.1f} GB left.",
-                "Choose another folder with --out, write one stem of two with --keep target, or free some space.",
-            )
-
 
 def plan_batch(
     session: Session,
@@ -136,8 +129,10 @@ def plan_batch(
     """
     planner = _Planner(session, options, out_dir, media_dir, dict(presets()), choose, readable_media)
     found = [each for n in planner.chosen() for each in planner.track(n)]
-    jobs = _named([each for each in found if isinstance(each, PlannedJob)], session)
-    return BatchPlan(session, tuple(jobs), tuple(each for each in found if isinstance(each, Skipped)))
+    jobs = [each for each in found if isinstance(each, PlannedJob)]
+    names = own_names([str(job.request.name) for job in jobs])
+    named = [replace(job, request=replace(job.request, name=name)) for job, name in zip(jobs, names, strict=True)]
+    return BatchPlan(session, tuple(named), tuple(each for each in found if isinstance(each, Skipped)))
 
 
 class _Planner:
@@ -161,7 +156,7 @@ class _Planner:
                 find_preset(each.preset, presets)
         self.inspect = cache(inspect)
         self.real = cache(readable_media)
-        self.choose = cache(lambda prompt, model, output: choose(self._probe(prompt, model, output)))
+        self.choose = cache(lambda *asked: choose(self._probe(*asked)))
         self.prompt_of = cache(prompt_from_track)
 
     def chosen(self) -> list[int]:
@@ -203,11 +198,23 @@ class _Planner:
             code, text = "muted", "The clip is muted."
         elif clip.obstacle:
             code, text = clip.obstacle, OBSTACLES[clip.obstacle]
+        elif self._repeated(clip):
+            code, text = "looped", OBSTACLES["looped"]
         elif missing is not None:
             code, text = "file_not_found", f"Its file {missing.reference!r} is not on this machine."
         else:
             return None
         return Skipped(track.name, clip.name, clip.position_s, code, text)
+
+    def _repeated(self, clip: Clip) -> bool:
+        """Whether the clip plays its file more than once: a DAW sets it to repeat, and it is longer than the file."""
+        if not clip.repeats or any(media.path is None for media in clip.media):
+            return False
+        try:
+            _, info = self._sources(clip)
+        except StembridgeError:
+            return False  # the job says why it cannot be read
+        return clip.source_start_s + clip.length_s > info.samples / info.sample_rate + _REPEATED_S
 
     def _job(self, n: int, at: int, wanted: Wanted) -> PlannedJob:
         track = self.session.tracks[n]
@@ -233,10 +240,11 @@ class _Planner:
         # A file that is there stands in for the media: what lies inside an archive is no file yet.
         request = to_request(fields | {"path": _STAND_IN}, self.policy, presets=lambda: self.presets)
         request = replace(request, source=sources, name=self._name(track, clip, preset, prompt))
-        self.choose(request.prompt, request.model, request.output)
+        marked = any(span.sign == "+" for span in request.spans)
+        model = self.choose(request.prompt, request.model, request.output, marked)
         n_stems = 2 if request.keep == "both" else 1
         samples = round((end_s - start_s) * info.sample_rate)
-        return PlannedJob(n, at, request, end_s - start_s, n_stems * samples * info.channels * 4, clip.media)
+        return PlannedJob(n, at, request, end_s - start_s, n_stems * samples * info.channels * 4, clip.media, model)
 
     def _sources(self, clip: Clip) -> tuple[tuple[Path, ...], SourceInfo]:
         """The files, and what they hold: read from their headers, or as the session declares it."""
@@ -254,8 +262,10 @@ class _Planner:
         paths = tuple(self.media_dir / media.stamp / str(media.member) for media in clip.media)
         return paths, SourceInfo(paths, rate_hz, channels, round(length_s * rate_hz), ("",))
 
-    def _probe(self, prompt: str, model: str | None, output: str) -> SeparationRequest:
-        return SeparationRequest((Path("x"),), prompt, Path(), model=model, output=output)  # type: ignore[arg-type]
+    def _probe(self, prompt: str, model: str | None, output: Output, marked: bool) -> SeparationRequest:
+        """What decides which model answers; a thousand clips ask for few of these."""
+        spans = (Span("+", 0.0, 1.0),) if marked else ()
+        return SeparationRequest((Path("x"),), prompt, Path(), model=model, output=output, spans=spans)
 
     def _name(self, track: Track, clip: Clip, preset: Preset | None, prompt: str) -> str:
         if preset is not None and preset.naming is not None:
@@ -263,7 +273,7 @@ class _Planner:
             named = preset.file_name(source=source, prompt=prompt, track=track.name)
             if named is not None:
                 return named
-        return stem_name(Path(f"{_plain(track.name)}.x"), prompt)
+        return stem_name(Path(f"{plain(track.name)}.x"), prompt)
 
     def _spans(self, clip: Clip, prompt: str, start_s: float, end_s: float) -> dict[Sign, list[list[float]]]:
         """The session's regions that name the prompt, as stretches of the clip's file."""
@@ -289,38 +299,3 @@ class _Planner:
         if bare.casefold() != prompt.casefold() and self.prompt_of(bare) != prompt:
             return None
         return "+" if bare == name else "-"
-
-
-def _plain(name: str) -> str:
-    """A track's name as part of a file name; its extension, if it looks like one, stays."""
-    words = "".join(c if c.isalnum() or c in " -_'()" else " " for c in name.split("::")[0] or name)
-    return " ".join(words.split())[:100].strip() or "track"
-
-
-def _named(jobs: Sequence[PlannedJob], session: Session) -> Iterator[PlannedJob]:
-    """The jobs with names of their own: a number where a track has several clips, or names meet."""
-    groups: dict[str, int] = {}
-    for job in jobs:
-        key = str(job.request.name).casefold()
-        groups[key] = groups.get(key, 0) + 1
-    used: set[str] = set()
-    counts: dict[str, int] = {}
-    for job in jobs:
-        name = str(job.request.name)
-        key = name.casefold()
-        if groups[key] > 1:
-            width = max(2, len(str(groups[key])))
-            while True:
-                counts[key] = counts.get(key, 0) + 1
-                numbered = f"{_fitting(name)} {counts[key]:0{width}d}"
-                if numbered.casefold() not in used and numbered.casefold() not in groups:
-                    break
-            name = numbered
-        used.add(name.casefold())
-        yield replace(job, request=replace(job.request, name=name))
-
-
-def _fitting(name: str) -> str:
-    while len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
-        name = name[:-1]
-    return name.rstrip(". ")

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.batch_run import STATE, Render, render_with_engine
+from bridge.batch_memory import STATE
+from bridge.batch_run import Render, render_with_engine
 from engine import models
 from engine.errors import Cancelled, StembridgeError, internal
 from engine.request import Progress, Separation, SeparationRequest

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from bridge.batch import BatchPlan, PlannedJob
+from bridge.batch_memory import Earlier
+from bridge.batch_room import session_bytes
 from bridge.batch_run import Outcome
 from engine.errors import StembridgeError
-from engine.models import DEFAULT, choose
-from engine.request import SeparationRequest
+from engine.models import MASKS, installed
 
 REPORT: Final = "stembridge-session.json"
 COLUMNS: Final = ("track", "at", "length", "prompt", "spans", "stems, or why there are none")
 GUESSED_SPEED: Final = 0.1
-"""Seconds of work for one second of audio with the embedded model, before anything was measured: about what two cores
+"""Seconds of work for one second of audio with a model that ships, before anything was measured: about what two cores
 of a laptop take."""
 
 
@@ -54,46 +55,57 @@ def rows(plan: BatchPlan) -> list[tuple[str, ...]]:
     return [*found, *left]
 
 
-def estimate(plan: BatchPlan, measured: float | None, n_lanes: int = 1) -> tuple[float | None, str]:
-    """(seconds of work, how it is known); None where nothing is known of the model that will be used."""
-    if measured is not None:
-        return plan.audio_s * measured / n_lanes, "from the jobs that are done"
-    if all(_model(request) == DEFAULT for request in _kinds(plan)):
-        return plan.audio_s * GUESSED_SPEED, "a guess, until the first job is done"
-    return None, "known once the first job is done"
+def estimate(plan: BatchPlan, earlier: Earlier, n_lanes: int = 1) -> tuple[float | None, str]:
+    """(seconds of work that is left, how it is known); None where nothing is known of a model that will be used."""
+    audio_s: dict[str, float] = {}
+    for job in plan.jobs:
+        if not earlier.is_done(job):
+            audio_s[job.model] = audio_s.get(job.model, 0.0) + job.length_s
+    kinds = {name: bundle.kind for name, bundle in installed().items()}
+    guesses = {name: GUESSED_SPEED for name in audio_s if kinds.get(name) in MASKS}
+    speeds = {**guesses, **earlier.speeds}
+    if any(name not in speeds for name in audio_s):
+        return None, "known once the first job is done"
+    work_s = sum(heard_s * speeds[name] for name, heard_s in audio_s.items()) / n_lanes
+    measured = all(name in earlier.speeds for name in audio_s)
+    return work_s, "from the jobs that are done" if measured else "a guess, until jobs of each model are done"
 
 
-def _kinds(plan: BatchPlan) -> list[SeparationRequest]:
-    """One request for each prompt, model and output."""
-    return list({(j.request.prompt, j.request.model, j.request.output): j.request for j in plan.jobs}.values())
-
-
-def _model(request: SeparationRequest) -> str:
-    return choose(request)
-
-
-def summary(plan: BatchPlan, measured: float | None, n_lanes: int = 1) -> str:
+def summary(plan: BatchPlan, earlier: Earlier, n_lanes: int = 1, *, new_session: bool = True) -> str:
     """The plan in one line."""
-    work_s, how = estimate(plan, measured, n_lanes)
+    n_done = sum(earlier.is_done(job) for job in plan.jobs)
+    work_s, how = estimate(plan, earlier, n_lanes)
     time = how if work_s is None else f"about {clock(work_s)} of work ({how})"
+    if plan.jobs and n_done == len(plan.jobs):
+        time = "nothing left to do"
     problems = sum(skip.problem for skip in plan.skipped)
+    done = f" ({n_done} done before)" if n_done else ""
     left = f"; {len(plan.skipped)} left out, {problems} of them to look at" if plan.skipped else ""
-    return f"{len(plan.jobs)} jobs, {clock(plan.audio_s)} of audio, {time}, {plan.n_bytes / 1e6:.1f} MB of stems{left}."
+    room = f"{plan.n_bytes / 1e6:.1f} MB of stems"
+    if plan.jobs and new_session and session_bytes(plan):
+        room += f" and {session_bytes(plan) / 1e6:.1f} MB for the session that holds them"
+    return f"{counted(len(plan.jobs), 'job')}{done}, {clock(plan.audio_s)} of audio, {time}, {room}{left}."
 
 
-def plan_json(plan: BatchPlan, measured: float | None, n_lanes: int = 1) -> dict[str, Any]:
+def counted(n: int, what: str) -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def plan_json(plan: BatchPlan, earlier: Earlier, n_lanes: int = 1) -> dict[str, Any]:
     """The plan as plain JSON values."""
-    work_s, how = estimate(plan, measured, n_lanes)
+    work_s, how = estimate(plan, earlier, n_lanes)
     return {
         "session": str(plan.session.path),
         "format": plan.session.format,
         "rate_hz": plan.session.rate_hz,
         "tracks": len(plan.session.tracks),
         "clips": plan.session.n_clips,
-        "jobs": [_job_json(plan, job) for job in plan.jobs],
+        "jobs": [_job_json(plan, job) | {"done": earlier.is_done(job)} for job in plan.jobs],
         "skipped": [_skip_json(skip) for skip in plan.skipped],
         "audio_s": round(plan.audio_s, 6),
         "bytes": plan.n_bytes,
+        "session_bytes": session_bytes(plan),
         "estimate_s": None if work_s is None else round(work_s, 1),
         "estimate": how,
     }
@@ -161,6 +173,7 @@ def _job_json(plan: BatchPlan, job: PlannedJob) -> dict[str, Any]:
         "prompt": job.request.prompt,
         "spans": [[span.sign, span.start_s, span.end_s] for span in job.request.spans],
         "name": job.request.name,
+        "model": job.model,
         "sources": [str(path) for path in job.request.source],
     }
 

@@ -7,18 +7,18 @@ moved to the output folder. So a stem appears there whole, once, and is never re
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from bridge.batch import BatchPlan, PlannedJob
+from bridge.batch_memory import KEPT_JOBS, STATE, Earlier, earlier, key_of, open_journal
 from bridge.plugins.rendering import separate
 from bridge.sessions.archive import extract_member
 from engine import models
@@ -30,11 +30,7 @@ from engine.request import Progress, Separation, SeparationRequest
 from engine.separate import shares_region, solve_ahead
 from engine.stems import STEMS, file_errors
 
-STATE: Final = ".stembridge"
-JOURNAL: Final = "batch.sqlite3"
 MAX_LANES: Final = 128
-_KEPT_S: Final = 100 * 365 * 24 * 3600.0
-_KEPT_JOBS: Final = 10_000_000
 
 Render = Callable[
     [SeparationRequest, models.Shelf, Callable[[Progress], None], Callable[[], bool], Sequence[SeparationRequest]],
@@ -54,12 +50,6 @@ class Outcome:
     """Whether it was done before this run."""
 
 
-def key_of(request: SeparationRequest) -> str:
-    """The same for the same request, in this run and the next."""
-    text = json.dumps(request.to_dict(), sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
 def is_part(request: SeparationRequest) -> bool:
     """Whether a request renders into a batch's work folder: its files move on as soon as they are whole."""
     return STATE in request.out_dir.parts
@@ -68,20 +58,6 @@ def is_part(request: SeparationRequest) -> bool:
 def media_folder(out_dir: Path) -> Path:
     """Where media out of a session's archive lies while a batch runs."""
     return out_dir / STATE / "media"
-
-
-def measured_speed(out_dir: Path) -> float | None:
-    """Seconds of work for one second of audio, of the jobs that are done in this folder; None before there are any."""
-    path = out_dir / STATE / JOURNAL
-    if not path.exists():
-        return None
-    try:
-        with Journal(path, max_finished=_KEPT_JOBS, max_age_s=_KEPT_S) as journal:
-            done = [job.result for job in journal.jobs(0, 1000) if job.result is not None]
-    except StembridgeError:
-        return None  # it is in use, or damaged: the run itself will say so
-    audio_s = sum(result.samples / result.sample_rate for result in done)
-    return sum(result.seconds for result in done) / audio_s if audio_s > 0 else None
 
 
 def render_with_engine(
@@ -117,10 +93,10 @@ def run_batch(
     state_dir = out_dir / STATE
     with file_errors(out_dir):
         (state_dir / "work").mkdir(parents=True, exist_ok=True)
-    with Journal(state_dir / JOURNAL, max_finished=_KEPT_JOBS, max_age_s=_KEPT_S) as journal:
-        done, last = _remember(journal)
-        by_key = {key_of(job.request): job for job in plan.jobs}
-        done = {key: result for key, result in done.items() if key in by_key}
+    with open_journal(out_dir) as journal:
+        before, last = _remember(journal)
+        by_key = {key_of(job): job for job in plan.jobs}
+        done = {key: result for key, result in before.done.items() if key in by_key}
         todo = sorted((key for key in by_key if key not in done), key=lambda key: key in last)
         _unpack(plan, [by_key[key] for key in todo])
         publisher = _Publisher(out_dir, state_dir / "work", keep=set(todo))
@@ -135,21 +111,16 @@ def run_batch(
     return outcomes
 
 
-def _remember(journal: Journal) -> tuple[dict[str, Separation], set[str]]:
-    """What is done and still there, and what was running when an earlier run died (it goes last: it may be why).
+def _remember(journal: Journal) -> tuple[Earlier, set[str]]:
+    """What earlier runs did, and what was running when one of them died (it goes last: it may be why).
 
     Jobs left over are closed; those that are still in the plan are asked for anew.
     """
-    jobs = journal.jobs(0, _KEPT_JOBS)
-    done = {job.client: job.result for job in reversed(jobs) if job.result is not None and _is_there(job.result)}
+    before = earlier(journal.jobs(0, KEPT_JOBS))
     left = journal.unfinished()
     reason = ("interrupted", "The batch was stopped before this job was done.")
     journal.write([replace(job, state=JobState.CANCELLED, error=reason) for job in left])
-    return done, {job.client for job in left if job.state is JobState.RUNNING}
-
-
-def _is_there(result: Separation) -> bool:
-    return all(path is None or path.exists() for path in (result.target, result.residual, result.manifest))
+    return before, {job.client for job in left if job.state is JobState.RUNNING}
 
 
 def _unpack(plan: BatchPlan, jobs: Iterable[PlannedJob]) -> None:
@@ -192,7 +163,7 @@ def _run(
     with ExitStack() as stack:
         lanes = []
         for keys in _deal(todo, by_key, n_lanes):
-            lane = _Lane([by_key[key].request for key in keys], publisher, render)
+            lane = _Lane({by_key[key].request: key for key in keys}, publisher, render)
             queue = stack.enter_context(JobQueue(lane.run, journal, max_waiting=len(keys), on_event=heard))
             lanes.append((queue, keys))
         for queue, keys in lanes:
@@ -223,17 +194,20 @@ def _deal(todo: Sequence[str], by_key: dict[str, PlannedJob], n_lanes: int) -> l
 class _Lane:
     """One worker's run: its models, and what still waits in it."""
 
-    waiting: list[SeparationRequest]
+    keys: Mapping[SeparationRequest, str]
     publisher: _Publisher
     render: Render
     shelf: models.Shelf = field(default_factory=models.Shelf)
+
+    def __post_init__(self) -> None:
+        self.waiting = [*self.keys]
 
     def run(
         self, request: SeparationRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
     ) -> Separation:
         if request in self.waiting:
             self.waiting.remove(request)
-        key = key_of(request)
+        key = self.keys[request]
         finished = self.publisher.finished(key)
         if finished is None:
             inside = self.publisher.open(key, request)

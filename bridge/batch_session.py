@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from bridge.batch import BatchPlan
-from bridge.batch_run import STATE, Outcome
+from bridge.batch_memory import STATE
+from bridge.batch_run import Outcome
 from bridge.sessions.model import NewClip, NewTrack
 from bridge.sessions.reading import WRITERS
 from engine.errors import StembridgeError

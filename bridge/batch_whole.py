@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge import batch_report, batch_run, batch_session
+from bridge import batch_memory, batch_report, batch_run, batch_session
 from bridge.batch import BatchPlan, PlannedJob
+from bridge.batch_room import require_room
 from engine.errors import StembridgeError
 from engine.jobs.job import JobEvent
 
@@ -45,7 +46,7 @@ def render_session(
     """
     began_s = time.monotonic()
     _require_work(plan)
-    plan.require_room(out_dir)
+    require_room(plan, out_dir, batch_memory.look(out_dir), new_session=new_session)
     outcomes = batch_run.run_batch(plan, out_dir, n_lanes=n_lanes, on_event=on_event, stopped=stopped, render=render)
     written: Path | StembridgeError | None = None
     left: list[Path] = []

@@ -20,8 +20,9 @@ from typing import Any, Final, Protocol
 from bridge import protocol as api
 from bridge import telling
 from bridge.batch import BatchPlan, PlannedJob, plan_batch
+from bridge.batch_memory import STATE, look
 from bridge.batch_report import plan_json
-from bridge.batch_run import STATE, media_folder, write_whole
+from bridge.batch_run import media_folder, write_whole
 from bridge.batch_session import stamp
 from bridge.batch_whole import render_session
 from bridge.paths import PathPolicy, readable
@@ -191,7 +192,7 @@ class SessionDesk:
         plan_path = wish.out_dir / PLAN
         with file_errors(wish.out_dir):
             wish.out_dir.mkdir(parents=True, exist_ok=True)
-            write_whole(plan_path, json.dumps(plan_json(plan, None), indent=2, ensure_ascii=False) + "\n")
+            write_whole(plan_path, json.dumps(plan_json(plan, look(wish.out_dir)), indent=2, ensure_ascii=False) + "\n")
         counts = (len(plan.jobs), len(plan.skipped), plan.audio_s, plan.n_bytes)
         self._tell(api.SessionPlanned(asked.id, *counts, str(plan_path)), asked.client)
         if wish.dry_run:

@@ -21,7 +21,10 @@ from rpp_material import item, project, track
 
 from bridge.__main__ import main
 from bridge.batch import BatchPlan, Options, Wanted, plan_batch
-from bridge.batch_run import Outcome, key_of, media_folder, raise_if_stopped, run_batch
+from bridge.batch_memory import Earlier, key_of, look
+from bridge.batch_report import estimate, summary
+from bridge.batch_room import require_room
+from bridge.batch_run import Outcome, media_folder, raise_if_stopped, run_batch
 from bridge.sessions.model import Clip, Marker, Media, Session, Track
 from bridge.sessions.reading import read_session
 from engine.errors import Cancelled, StembridgeError
@@ -107,6 +110,27 @@ def test_what_the_model_does_not_know_is_left_out(take: Media, tmp_path: Path) -
     assert [(skip.code, skip.problem) for skip in plan.skipped] == [("unsupported_prompt", False)]
 
 
+def test_regions_decide_which_model_answers(take: Media, tmp_path: Path) -> None:
+    def choose(request) -> str:
+        if not any(span.sign == "+" for span in request.spans):
+            raise StembridgeError("unsupported_prompt", "Only where it is marked.")
+        return "marked"
+
+    clips = (Clip("marked", 10.0, 2.0, (take,)), Clip("not", 20.0, 2.0, (take,)))
+    session = session_of(Track("Cello", clips), markers=(Marker("cello", 10.5, 11.0),))
+    plan = plan_batch(session, Options(), tmp_path, tmp_path / "media", choose=choose)
+    assert [(job.clip, job.model) for job in plan.jobs] == [(0, "marked")]
+    assert [(skip.clip, skip.code) for skip in plan.skipped] == [("not", "unsupported_prompt")]
+
+
+def test_a_clip_that_plays_its_file_again_is_left_out(take: Media, tmp_path: Path) -> None:
+    clips = [Clip("c", 0.0, length_s, (take,), 1.0, repeats=True) for length_s in (3.0, 3.0005, 3.5)]
+    clips += [replace(clips[-1], repeats=False), replace(clips[-1], media=(Media("gone.wav", None),))]
+    plan = plan_of(session_of(Track("vocals", tuple(clips))), tmp_path / "out")
+    assert [(job.clip, job.length_s) for job in plan.jobs] == [(0, 3.0), (1, 3.0), (3, 3.0)]
+    assert [(skip.code, skip.problem) for skip in plan.skipped] == [("looped", True), ("file_not_found", True)]
+
+
 def test_one_channel_of_two_is_not_taken_for_both(take: Media, tmp_path: Path) -> None:
     one, both = replace(take, channel=1), (replace(take, channel=0), replace(take, channel=1))
     clips = (Clip("one", 0.0, 1.0, (one,)), Clip("both", 0.0, 1.0, both))
@@ -123,7 +147,7 @@ def test_presets_and_prompts_multiply_and_names_stay_apart(take: Media, tmp_path
     assert len(plan.jobs) == len(set(names)) == 6
     assert {job.request.keep for job in plan.jobs} == {"residual", "both"}
     assert all(not job.request.spans for job in plan.jobs)
-    assert len({key_of(job.request) for job in plan.jobs}) == 6
+    assert len({key_of(job) for job in plan.jobs}) == 6
 
 
 def test_tracks_are_chosen_by_name_and_muted_ones_only_so(take: Media, tmp_path: Path) -> None:
@@ -141,8 +165,15 @@ def test_a_disk_without_room_is_said_before_anything_is_rendered(take: Media, tm
     plan = plan_of(session_of(Track("vocals", (Clip("c", 0.0, 1.0, (take,)),))), tmp_path / "out")
     big = replace(plan, jobs=(replace(plan.jobs[0], n_bytes=10**18),))
     with pytest.raises(StembridgeError) as caught:
-        big.require_room(tmp_path / "not" / "there")
+        require_room(big, tmp_path / "not" / "there", Earlier(), new_session=True)
     assert caught.value.code == "disk_full"
+    made = Separation(Path("t"), None, Path("m"), 44_100, 2, 44_100, -200.0, "fake", "none", 1, 0, 0.5)
+    done = Earlier({key_of(big.jobs[0]): made})
+    require_room(big, tmp_path, done, new_session=True)  # what is done before needs none
+    packed = replace(big, session=replace(big.session, path=take.path, format="dawproject"))
+    with pytest.raises(StembridgeError, match=r"1000000000\.0 GB"):  # it holds the stems a second time
+        require_room(packed, tmp_path, done, new_session=True)
+    require_room(packed, tmp_path, done, new_session=False)
 
 
 # The run, with a stand-in for the engine
@@ -250,6 +281,33 @@ def test_a_deleted_stem_is_rendered_again(take: Media, tmp_path: Path) -> None:
     second = run_batch(four(take, out), out, render=fake_render)
     assert [o.earlier for o in second] == [True, False, False, True]
     assert second[2].result.target.exists()
+
+
+def test_a_source_that_was_saved_again_is_rendered_again(take: Media, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_batch(four(take, out), out, render=fake_render)
+    assert take.path is not None
+    soundfile.write(take.path, make_mixture(44_100 * 3), 44_100, subtype="PCM_16")
+    plan = four(take, out)
+    assert not any(look(out).is_done(job) for job in plan.jobs)
+    second = run_batch(plan, out, render=fake_render)
+    assert [o.earlier for o in second] == [False] * 4
+    assert second[0].result.target == out / "vocals.vocals 2.target.wav"
+    assert (out / "vocals.vocals.target.wav").exists()
+
+
+def test_what_is_left_is_estimated_from_what_is_done(take: Media, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    plan = four(take, out)
+    assert estimate(plan, look(out)) == (pytest.approx(0.4), "a guess, until jobs of each model are done")
+    assert "4 jobs, 0:04.0 of audio, about 0:00.4 of work" in summary(plan, look(out))
+    run_batch(plan, out, render=fake_render)  # half a second for a second of audio; one fails
+    earlier = replace(look(out), speeds={plan.jobs[0].model: 0.5})
+    assert estimate(plan, earlier) == (0.5, "from the jobs that are done")
+    assert look(out).speeds == {"fake": 0.5}
+    assert "4 jobs (3 done before)" in summary(plan, earlier)
+    strange = replace(plan, jobs=tuple(replace(job, model="sam-audio-large") for job in plan.jobs))
+    assert estimate(strange, Earlier())[0] is None
 
 
 # The command, with the embedded model

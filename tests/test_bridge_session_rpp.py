@@ -73,6 +73,26 @@ def test_takes_sections_and_reversed_sources(tmp_path: Path) -> None:
     assert back.obstacle == "reversed"
 
 
+@pytest.mark.parametrize(
+    ("loop", "soffs", "length", "expected"),
+    [(0, 0.5, 1, (1.0, "")), (0, 0.5, 9, (1.5, "")), (0, 3, 1, (1.0, "no_media")), (1, 0.5, 9, (9.0, "looped"))],
+)
+def test_nothing_is_played_behind_a_sections_end(tmp_path: Path, loop: int, soffs: float, length: float, expected):
+    (tmp_path / "a.wav").write_bytes(b"")
+    # the outer section plays 10 s of the inner one from 1 s on, and that ends after 3 s
+    sections = (
+        "<SOURCE SECTION\nLENGTH 10\nSTARTPOS 1\n<SOURCE SECTION\nLENGTH 3\nSTARTPOS 2\n<SOURCE WAVE\n"
+        "FILE a.wav\n>\n>\n>\n"
+    )
+    item = f"<ITEM\nPOSITION 0\nLENGTH {length}\nLOOP {loop}\nSOFFS {soffs}\n{sections}>\n"
+    path = tmp_path / "sections.rpp"
+    path.write_text(f"<REAPER_PROJECT 0.1\n<TRACK\nNAME x\n{item}>\n>\n")
+    (clip,) = read_rpp(path).tracks[0].clips
+    assert (clip.length_s, clip.obstacle) == expected
+    assert clip.repeats == bool(loop)
+    assert clip.obstacle == "no_media" or clip.source_start_s == 3 + soffs
+
+
 def test_a_tempo_envelope_ramps(tmp_path: Path) -> None:
     path = tmp_path / "tempo.rpp"
     path.write_text("<REAPER_PROJECT 0.1\n<TEMPOENVEX\nPT 0 120 1\nPT 10 120 0\nPT 20 60 1\n>\n>\n")

@@ -40,7 +40,7 @@ def session(
     as_json: asking.AsJson = False,
 ) -> None:
     """Render stems of a whole session: each track's name is the prompt. The same command goes on after a stop."""
-    from bridge import batch, batch_report, batch_run, batch_session, batch_whole
+    from bridge import batch, batch_memory, batch_report, batch_run, batch_session, batch_whole
     from bridge.sessions.reading import read_session
 
     out_dir = out.expanduser().absolute()
@@ -50,16 +50,16 @@ def session(
     read_as = batch_session.stamp(path) if path.exists() else (0, 0)
     read = read_session(path)
     plan = batch.plan_batch(read, options, out_dir, batch_run.media_folder(out_dir))
-    measured = batch_run.measured_speed(out_dir)
+    earlier = batch_memory.look(out_dir)
     if not as_json:
         console.write_table(batch_report.COLUMNS, batch_report.rows(plan), wide=5)
-        console.note(batch_report.summary(plan, measured, jobs))
+        console.note(batch_report.summary(plan, earlier, jobs, new_session=new_session))
     repeated: dict[str, Any] = {"track": track, "prompt": prompt, "preset": preset, "cluster": cluster}
     repeated["jobs"] = None if jobs == 1 else jobs
     retry = _command(file, out, repeated | fields | asking.given(candidates=candidates), new_session=new_session)
     if dry_run:
         if as_json:
-            console.write_json(batch_report.plan_json(plan, measured, jobs))
+            console.write_json(batch_report.plan_json(plan, earlier, jobs))
         batch_report.require_all_done(plan, (), retry)
         return
     with (

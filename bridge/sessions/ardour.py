@@ -141,9 +141,9 @@ def _clip(region: ET.Element, clock: Clock, sources: dict[str, Media], midi: boo
         number(region.get("scale-amplitude"), 1.0),
         _fade(region, "FadeIn", clock),
         _fade(region, "FadeOut", clock),
-        region.get("muted") == "1",
-        obstacle or time_obstacle(position_s, length_s, start_s),
-        _id(region),
+        muted=region.get("muted") == "1",
+        obstacle=obstacle or time_obstacle(position_s, length_s, start_s),
+        mark=_id(region),
     )
 
 

@@ -186,7 +186,7 @@ class _Reader:
             return replace(made, media=(Media(reference, None),), source_start_s=start_s, obstacle=obstacle)
         info = self.archive.getinfo(member)
         declared = length_s, int(rate), int(channels)
-        media = Media(reference, None, None, member, f"{info.CRC:08x}-{info.file_size}", declared)
+        media = Media(reference, None, None, member, f"{info.CRC:08x}-{info.file_size}", declared, info.file_size)
         return replace(made, media=(media,), source_start_s=start_s, obstacle=obstacle)
 
     def _markers(self, arrangement: ET.Element) -> Iterator[Marker]:

@@ -43,6 +43,8 @@ class Media:
     """What tells the member's content from another's of the same name."""
     declared: tuple[float, int, int] | None = None
     """(length in seconds, Hz, channels) as the session tells them, for media that is not a file yet."""
+    n_bytes: int = 0
+    """Of a member, unpacked."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Clip:
     fade_in_s: float = 0.0
     fade_out_s: float = 0.0
     muted: bool = False
+    repeats: bool = False
+    """Whether its file begins anew where the clip is longer than that."""
     obstacle: Obstacle = ""
     """Why it cannot be rendered as it stands; empty when it can."""
     mark: int = -1

@@ -30,6 +30,8 @@ WRITERS: Final[dict[str, Callable[[Session, tuple[NewTrack, ...], Path], None]]]
     "dawproject": write_dawproject,
 }
 """Format → writer, for the formats that can be written."""
+HOLDING_STEMS: Final = frozenset(("dawproject",))
+"""Formats whose new session holds the stems themselves."""
 
 
 def read_session(path: Path) -> Session:

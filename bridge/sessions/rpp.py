@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import uuid
 from pathlib import Path
@@ -64,14 +65,19 @@ def _clip(item: Node, folder: Path) -> Clip:
     take = _active_take(item)
     name = next((child.word(1) for child in take if child.tag == "NAME"), None) or ""
     source = next((child for child in take if child.chunk and child.tag == "SOURCE"), None)
-    media, offset_s, obstacle = _source(source, folder)
+    media, offset_s, section_s, obstacle = _source(source, folder)
     position_s, length_s = value("POSITION"), value("LENGTH")
-    source_start_s = offset_s + value("SOFFS", among=take)
+    repeats, skipped_s = value("LOOP") != 0, value("SOFFS", among=take)
+    source_start_s = offset_s + skipped_s
     rate, pitch = value("PLAYRATE", 1, 1.0, take), value("PLAYRATE", 3, 0.0, take)
     if not obstacle and (rate != 1.0 or pitch != 0.0 or any(child.tag == "SM" for child in take)):
         obstacle = "stretched"
     if not obstacle:
         obstacle = time_obstacle(position_s, length_s, source_start_s)
+    if not obstacle and skipped_s + length_s > section_s:  # behind a section's end it begins anew, or is silent
+        left_s = section_s - skipped_s
+        obstacle = "looped" if repeats else "" if left_s > 0 else "no_media"
+        length_s = length_s if obstacle else left_s
     first = next((child for child in take if child.tag in ("VOLPAN", "TAKEVOLPAN")), None)
     take_gain = 1.0
     if first is not None:
@@ -87,6 +93,7 @@ def _clip(item: Node, folder: Path) -> Clip:
         value("FADEIN", 2),
         value("FADEOUT", 2),
         value("MUTE") != 0,
+        repeats,
         obstacle,
         item.first,
     )
@@ -106,28 +113,32 @@ def _active_take(item: Node) -> list[Node]:
     return takes[chosen]
 
 
-def _source(source: Node | None, folder: Path) -> tuple[tuple[Media, ...], float, Obstacle]:
-    """The files, the offset in them in seconds, and what is in the way. Sections may stand in sections."""
-    offset_s = 0.0
+def _source(source: Node | None, folder: Path) -> tuple[tuple[Media, ...], float, float, Obstacle]:
+    """The files, the offset in them and the length from there that may be played in seconds, and what is in the way.
+    Sections may stand in sections."""
+    offset_s, length_s = 0.0, math.inf
     while source is not None and source.word(1) == "SECTION":
         mode = source.one("MODE")
         if mode is not None and (mode.word(1) or "0") not in ("0", "1"):
-            return (), 0.0, "reversed"
-        start = source.one("STARTPOS")
-        offset_s += 0.0 if start is None else number(start.word(1), 0.0)
+            return (), 0.0, length_s, "reversed"
+        start, length = source.one("STARTPOS"), source.one("LENGTH")
+        begin_s = 0.0 if start is None else number(start.word(1), 0.0)
+        own_s = math.inf if length is None else number(length.word(1), math.inf)
+        length_s = min(length_s, max(0.0, own_s - offset_s) if math.isfinite(own_s) else math.inf)
+        offset_s += begin_s
         source = source.one("SOURCE")
     kind = "" if source is None else source.word(1) or ""
     if source is None or kind in ("EMPTY", ""):
-        return (), 0.0, "no_media"
+        return (), 0.0, length_s, "no_media"
     if kind.startswith("MIDI"):
-        return (), 0.0, "midi"
+        return (), 0.0, length_s, "midi"
     if kind in ("RPP_PROJECT", "VIDEO", "VIDEOEFFECT", "CLICK", "LTC"):
-        return (), 0.0, "nested" if kind == "RPP_PROJECT" else "no_media"
+        return (), 0.0, length_s, "nested" if kind == "RPP_PROJECT" else "no_media"
     file = source.one("FILE")
     reference = None if file is None else file.word(1)
     if not reference:
-        return (), 0.0, "no_media"
-    return (find_media(reference, folder, also=MEDIA_FOLDERS),), offset_s, ""
+        return (), 0.0, length_s, "no_media"
+    return (find_media(reference, folder, also=MEDIA_FOLDERS),), offset_s, length_s, ""
 
 
 def _markers(root: Node) -> tuple[Marker, ...]:
