@@ -76,6 +76,29 @@ def test_nested_clips_are_laid_out_and_cut(tmp_path: Path) -> None:
     assert clip.source_start_s == pytest.approx(0.5)
 
 
+def test_an_alias_plays_what_another_clip_holds(tmp_path: Path) -> None:
+    audio = material.AUDIO.replace("<Audio", '<Audio id="sound"')
+    warped = warps((0, 0), (8, 4)).replace("<Warps", '<Warps id="warped"')
+    clips = [
+        material.clip(0, 2, audio),
+        material.clip(4, 2, warped),
+        material.clip(8, 2, "", reference="sound", play=1),
+    ]
+    clips += [material.clip(12, 2, "", reference=name) for name in ("warped", "gone")]
+    text = material.project([("Vox", clips)], unit="beats")
+    found = read_dawproject(material.write(tmp_path / "alias.dawproject", text)).tracks[0].clips
+    assert [clip.obstacle for clip in found] == ["", "", "", "", "nested"]
+    assert [clip.media[0].member for clip in found[:4]] == ["audio/take.wav"] * 4
+    assert [(clip.position_s, clip.length_s, clip.source_start_s) for clip in found[2:4]] == [(4, 1, 0.5), (6, 1, 0)]
+
+
+def test_a_clip_without_a_duration_is_as_long_as_what_it_plays(tmp_path: Path) -> None:
+    bare = material.clip(4, "x", contentTimeUnit="seconds", play=0.5, playStop=2.25).replace(' duration="x"', "")
+    clip = one_clip(tmp_path, bare)
+    assert (clip.position_s, clip.length_s, clip.source_start_s, clip.obstacle) == (2.0, 1.75, 0.5, "")
+    assert one_clip(tmp_path, bare.replace(' playStop="2.25"', "")).obstacle == "bad_time"
+
+
 @pytest.mark.parametrize(
     ("clip", "obstacle"),
     [
@@ -137,7 +160,7 @@ def test_clips_too_deep_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_clip_that_refers_to_itself_ends(tmp_path: Path) -> None:
-    loop = '<Clip time="0" duration="1" id="me"><Clips><Clip time="0" duration="1" reference="me"/></Clips></Clip>'
+    loop = '<Clip time="0" duration="1"><Clips id="me"><Clip time="0" duration="1" reference="me"/></Clips></Clip>'
     with pytest.raises(StembridgeError, match="nests more"):
         one_clip(tmp_path, loop)
 
@@ -221,33 +244,80 @@ def test_what_was_written_reads_as_the_same_model(tmp_path: Path, tracks: list) 
     require_schema(ET.fromstring(written))
 
 
-REQUIRED = {
-    "Clip": {"time"},
-    "Audio": {"channels", "sampleRate", "duration"},
-    "File": {"path"},
-    "Pan": {"unit"},
-    "Volume": {"unit"},
+UNITS = {"linear", "normalized", "percent", "decibel", "hertz", "semitones", "seconds", "beats", "bpm"}
+TYPES = {
+    "int": lambda text: str(int(text)) == text,
+    "double": lambda text: np.isfinite(float(text)),
+    "bool": lambda text: text in ("true", "false", "1", "0"),
+    "time": lambda text: text in ("beats", "seconds"),
+    "unit": lambda text: text in UNITS,
+    "role": lambda text: text in ("regular", "master", "effect", "submix", "vca"),
+    "kinds": lambda text: set(text.split()) <= {"audio", "automation", "notes", "video", "markers", "tracks"},
+    "string": lambda text: True,
 }
-ORDER = {
-    "Project": ["Application", "Transport", "Structure", "Arrangement", "Scenes"],
-    "Channel": ["Devices", "Mute", "Pan", "Sends", "Volume"],
-    "Track": ["Channel", "Track"],
-    "Arrangement": ["Lanes", "Markers", "TempoAutomation", "TimeSignatureAutomation"],
-    "Audio": ["File"],
+NAMED = {"name": "string", "color": "string", "comment": "string"}
+KNOWN = NAMED | {"id": "id"}
+LINE = KNOWN | {"timeUnit": "time", "track": "idref"}
+REAL = KNOWN | {"unit!": "unit", "value": "string", "min": "string", "max": "string", "parameterID": "int"}
+CONTENT = ("Lanes", "Notes", "Clips", "Warps", "Audio", "Video", "Points")
+SCHEMA: dict[str, tuple[str, tuple[str, ...], dict[str, str]]] = {
+    # element: how its children stand (in this order, any of them, or at most one), and its attributes (! is required)
+    "Project": ("order", ("Application", "Transport", "Structure", "Arrangement", "Scenes"), {"version!": "string"}),
+    "Application": ("order", (), {"name!": "string", "version!": "string"}),
+    "Transport": ("order", ("Tempo", "TimeSignature"), {}),
+    "Tempo": ("order", (), REAL),
+    "Structure": ("any", ("Track", "Channel"), {}),
+    "Track": ("order", ("Channel", "Track"), KNOWN | {"contentType": "kinds", "loaded": "bool"}),
+    "Channel": (
+        "order",
+        ("Devices", "Mute", "Pan", "Sends", "Volume"),
+        KNOWN | {"audioChannels": "int", "destination": "idref", "role": "role", "solo": "bool"},
+    ),
+    "Devices": ("any", (), {}),
+    "Mute": ("order", (), KNOWN | {"value": "bool", "parameterID": "int"}),
+    "Pan": ("order", (), REAL),
+    "Volume": ("order", (), REAL),
+    "Arrangement": ("order", ("Lanes", "Markers", "TempoAutomation", "TimeSignatureAutomation"), KNOWN),
+    "Lanes": ("any", CONTENT, LINE),
+    "Clips": ("any", ("Clip",), LINE),
+    "Clip": (
+        "one",
+        CONTENT,
+        NAMED
+        | {"time!": "double", "contentTimeUnit": "time", "fadeTimeUnit": "time", "enable": "bool", "reference": "idref"}
+        | dict.fromkeys(
+            ("duration", "playStart", "playStop", "loopStart", "loopEnd", "fadeInTime", "fadeOutTime"), "double"
+        ),
+    ),
+    "Audio": (
+        "order",
+        ("File",),
+        LINE | {"duration!": "double", "channels!": "int", "sampleRate!": "int", "algorithm": "string"},
+    ),
+    "File": ("order", (), {"path!": "string", "external": "bool"}),
+    "Scenes": ("any", ("Scene",), {}),
 }
 
 
 def require_schema(root: ET.Element) -> None:
-    """The rules of DAWproject 1.0's schema for the elements that are written."""
-    ids = [e.get("id") for e in root.iter() if e.get("id")]
+    """DAWproject 1.0's schema, for the elements that are written and those of the projects here."""
+    elements = list(root.iter())
+    ids = [e.get("id") for e in elements if e.get("id")]
     assert len(ids) == len(set(ids))
-    for element in root.iter():
-        assert set(element.attrib) >= REQUIRED.get(element.tag, set()), element.tag
-        for key in ("track", "destination"):
-            assert element.get(key) is None or element.get(key) in ids
-        if element.tag in ORDER:
-            places = [ORDER[element.tag].index(child.tag) for child in element]
-            assert places == sorted(places), element.tag
+    for element in elements:
+        stand, children, attributes = SCHEMA[element.tag]
+        tags = [child.tag for child in element]
+        assert set(tags) <= set(children), element.tag
+        assert stand != "one" or len(tags) <= 1, element.tag
+        assert stand != "order" or tags == sorted(tags, key=children.index), element.tag
+        types = {key.removesuffix("!"): kind for key, kind in attributes.items()}
+        assert set(element.attrib) <= set(types), element.tag
+        assert {key[:-1] for key in attributes if key.endswith("!")} <= set(element.attrib), element.tag
+        for key, value in element.attrib.items():
+            if types[key] == "idref":
+                assert value in ids, (element.tag, key, value)
+            elif types[key] != "id":
+                assert TYPES[types[key]](value), (element.tag, key, value)
 
 
 def test_the_command_end_to_end(tmp_path: Path, capsys) -> None:

@@ -20,6 +20,7 @@ from bridge.sessions.xml_text import ET, read_xml
 PROJECT: Final = "project.xml"
 MAX_DEPTH: Final = 32
 MAX_CLIPS: Final = 200_000
+_TIMELINES: Final = frozenset(("Lanes", "Clips", "Warps", "Audio", "Video", "Notes", "Points", "ClipSlot", "Timeline"))
 WARP_TOLERANCE_S: Final = 1e-4
 """Bitwig writes clips that are not stretched with warps in rounded beats: within this they are straight."""
 
@@ -38,7 +39,7 @@ class _Reader:
         self.path, self.archive, self.root = path, archive, root
         self.tempo = _tempo(root)
         self.marks = {element: n for n, element in enumerate(root.iter())}
-        self.by_id = {e.get("id", ""): e for e in root.iter("Clip") if e.get("id")}
+        self.timelines = {e.get("id", ""): e for e in root.iter() if e.tag in _TIMELINES and e.get("id")}
         self.n_clips = 0
 
     def session(self) -> Session:
@@ -82,17 +83,20 @@ class _Reader:
             yield from self._clip(clip, beats, window, depth)
 
     def _clip(self, clip: ET.Element, beats: bool, window: _Window, depth: int) -> Iterator[Clip]:
-        time, duration = number(clip.get("time"), math.nan), number(clip.get("duration"), math.nan)
-        begin_s = self._after(window.content_s, time, beats)
-        end_s = self._after(begin_s, duration, beats)
+        begin_s = self._after(window.content_s, number(clip.get("time"), math.nan), beats)
         content = _in_beats(clip.get("contentTimeUnit"), beats)
-        inner = clip if clip.get("reference") is None else self.by_id.get(clip.get("reference", ""), clip)
         play_start = number(clip.get("playStart"), 0.0)
+        duration, long_in_beats = number(clip.get("duration"), math.nan), beats
+        if clip.get("duration") is None:  # then it is as long as what it plays
+            duration, long_in_beats = number(clip.get("playStop"), math.nan) - play_start, content
+        end_s = self._after(begin_s, duration, long_in_beats)
         whole = window.begin_s <= begin_s and end_s <= window.end_s
+        position_s = max(begin_s, window.begin_s)
+        length_s = self._span(begin_s, duration, long_in_beats) if whole else min(end_s, window.end_s) - position_s
         made = Clip(
             clip.get("name", ""),
-            max(begin_s, window.begin_s),
-            self._span(begin_s, duration, beats) if whole else min(end_s, window.end_s) - max(begin_s, window.begin_s),
+            position_s,
+            length_s,
             (),
             fade_in_s=self._fade(clip, "fadeInTime", beats, begin_s),
             fade_out_s=self._fade(clip, "fadeOutTime", beats, begin_s),
@@ -106,25 +110,27 @@ class _Reader:
             return
         if made.length_s <= 0:
             return  # cut away by the clip around it
-        looped = self._is_looped(clip, play_start, duration, beats, content)
-        kinds = {child.tag for child in inner}
-        if looped:
+        inner = self._content(clip)
+        kind = "" if inner is None else inner.tag
+        if self._is_looped(clip, play_start, duration, long_in_beats, content):
             yield replace(made, obstacle="looped")
-        elif "Clips" in kinds:
+        elif inner is None:
+            yield replace(made, obstacle="nested" if clip.get("reference") else "no_media")
+        elif kind == "Clips":
             start_s = self._after(begin_s, -play_start, content)
             inside = _Window(start_s, made.end_s, made.position_s, made.muted)
-            for child in inner.iterfind("Clips"):
-                yield from self._clips(child, content, inside, depth + 1)
-        elif "Warps" in kinds:
-            warps = inner.find("Warps")
-            assert warps is not None
-            yield self._warped(made, warps, play_start, content, begin_s)
-        elif "Audio" in kinds:
-            audio = inner.find("Audio")
-            assert audio is not None
-            yield self._audio(made, audio, self._span(begin_s, play_start, content) + cut_s)
+            yield from self._clips(inner, content, inside, depth + 1)
+        elif kind == "Warps":
+            yield self._warped(made, inner, play_start, content, begin_s)
+        elif kind == "Audio":
+            yield self._audio(made, inner, self._span(begin_s, play_start, content) + cut_s)
         else:
-            yield replace(made, obstacle="midi" if "Notes" in kinds else "nested" if kinds else "no_media")
+            yield replace(made, obstacle="midi" if kind == "Notes" else "nested")
+
+    def _content(self, clip: ET.Element) -> ET.Element | None:
+        """What a clip plays: the timeline in it, or, of a clip that is another's alias, the one it refers to."""
+        own = next((child for child in clip if child.tag in _TIMELINES), None)
+        return self.timelines.get(clip.get("reference", "")) if own is None else own
 
     def _after(self, at_s: float, time: float, beats: bool) -> float:
         """The timeline second that lies `time` (beats or seconds) after another; NaN where there is none."""
