@@ -5,6 +5,7 @@ layers      what the transformer's blocks are made of
 dit         the flow transformer: what can be computed once is, then one velocity evaluation
 prepared    one separation's constants, and the velocity that uses them
 codec       waveform to latents and back, whole or in exact chunks
+spectral_codec    the same for small models: a lapped transform, nothing learned
 watermark   the reference's mark on a decoded waveform, whole or in pieces
 anchors     spans to one token a frame
 text        prompts to text features

@@ -14,12 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.model.config import CodecSizes, n_frames_of
+from engine.model.spectral_codec import SpectralCodec
 
 CONTEXT_FRAMES: Final = 8
 """Latent frames heard on each side of a chunk. A decoder's frame reaches 7.18 frames far, an encoder's 6."""
 CHUNK_FRAMES: Final = 250
 """Latent frames a chunk, without context: 10 s, about 1.5 GB of float32 activations at the released sizes."""
 DILATIONS: Final = (1, 3, 9)
+_BLOCK_VALUES: Final = 1 << 17
+"""Of a Snake that computes in another type than its input's on a CPU: what stays in the cores' own caches."""
 
 
 class Conv(nn.Module):
@@ -89,10 +92,22 @@ class Snake(nn.Module):
         self.inverse = nn.Parameter(torch.empty(n_channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dtype != torch.float32 and x.device.type == "cpu" and not torch.compiler.is_exporting():
+            return self._in_blocks(x)
         # in place, because on a CPU fresh memory costs as much as the sines
         y = x.float()
         wave = (y * self.alpha[:, None, None]).sin_().square_()
         return wave.mul_(self.inverse[:, None, None]).add_(y).to(x.dtype)
+
+    def _in_blocks(self, x: Tensor) -> Tensor:
+        """The same on a CPU, block by block: float32 copies of a whole layer cost more than twice as much."""
+        rows = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+        made = torch.empty_like(rows)
+        for part, out in zip(*(each.split(max(_BLOCK_VALUES // x.shape[1], 1)) for each in (rows, made)), strict=True):
+            y = part.float()
+            wave = (y * self.alpha).sin_().square_()
+            out.copy_(wave.mul_(self.inverse).add_(y))
+        return made.view(x.shape[0], 1, x.shape[3], x.shape[1]).permute(0, 3, 1, 2)
 
 
 class Residual(nn.Module):
@@ -177,7 +192,7 @@ def pad_to_frames(waveform: Tensor, hop: int) -> Tensor:
     return torch.cat([waveform, waveform[..., place]], dim=-1)
 
 
-def encode_chunks(codec: Codec, waveform: Tensor, chunk_frames: int = CHUNK_FRAMES) -> Iterator[Tensor]:
+def encode_chunks(codec: Codec | SpectralCodec, waveform: Tensor, chunk_frames: int = CHUNK_FRAMES) -> Iterator[Tensor]:
     """`codec.encode` in bounded memory: consecutive `(batch, frame, channel)` pieces of the same latents."""
     hop = codec.sizes.hop
     n_frames = waveform.shape[-1] // hop
@@ -187,7 +202,7 @@ def encode_chunks(codec: Codec, waveform: Tensor, chunk_frames: int = CHUNK_FRAM
         yield codec.encode(waveform[..., left * hop : right * hop])[:, start - left : end - left]
 
 
-def decode_chunks(codec: Codec, latents: Tensor, chunk_frames: int = CHUNK_FRAMES) -> Iterator[Tensor]:
+def decode_chunks(codec: Codec | SpectralCodec, latents: Tensor, chunk_frames: int = CHUNK_FRAMES) -> Iterator[Tensor]:
     """`codec.decode` in bounded memory: consecutive `(batch, 1, sample)` pieces of the same waveform."""
     hop, n_frames = codec.sizes.hop, latents.shape[1]
     for start in range(0, n_frames, chunk_frames):

@@ -39,6 +39,19 @@ class CodecSizes:
 
 
 @dataclass(frozen=True)
+class SpectralSizes:
+    """The codec of `engine.model.spectral_codec`: `n_channels` coefficients at one frame a `hop` samples."""
+
+    hop: int
+    n_channels: int
+
+    @property
+    def band_hz(self) -> float:
+        """What lies above is not heard."""
+        return self.n_channels / self.hop * SAMPLE_RATE / 2
+
+
+@dataclass(frozen=True)
 class WatermarkSizes:
     """The watermark branch: strides from the waveform down, channels doubling from `first_dim`."""
 
@@ -90,7 +103,7 @@ class Sizes:
     """One whole network."""
 
     dit: DitSizes
-    codec: CodecSizes
+    codec: CodecSizes | SpectralSizes
     watermark: WatermarkSizes | None
     """None where the weights have no watermark branch."""
 
@@ -102,11 +115,13 @@ class Sizes:
     def from_dict(cls, values: Mapping[str, Any]) -> Sizes:
         """The reverse of `to_dict`. Raises `TypeError` or `KeyError` for values of another shape."""
         codec, watermark = dict(values["codec"]), values["watermark"]
-        for key in ("encoder_strides", "decoder_strides"):
+        spectral = codec.keys() == {"hop", "n_channels"}
+        for key in () if spectral else ("encoder_strides", "decoder_strides"):
             codec[key] = tuple(codec[key])
         if watermark is not None:
             watermark = WatermarkSizes(**{**watermark, "strides": tuple(watermark["strides"])})
-        return cls(DitSizes(**values["dit"]), CodecSizes(**codec), watermark)
+        made = SpectralSizes(**codec) if spectral else CodecSizes(**codec)
+        return cls(DitSizes(**values["dit"]), made, watermark)
 
 
 CODEC: Final = CodecSizes(

@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from engine.model.config import CodecSizes, DitSizes, WatermarkSizes
+from engine.model.config import CodecSizes, DitSizes, SpectralSizes, WatermarkSizes
+from engine.model.official import SPECTRAL
+from engine.model.spectral_codec import basis
 
 Weights = Mapping[str, Tensor]
 Named = Iterator[tuple[str, Tensor]]
@@ -95,8 +97,13 @@ def heads_first(weight: Tensor, n_heads: int, *, rotary: bool) -> Tensor:
     return by_head.reshape(weight.shape)
 
 
-def convert_codec(official: Weights, sizes: CodecSizes) -> Named:
-    """Every parameter of `Codec`, one at a time."""
+def convert_codec(official: Weights, sizes: CodecSizes | SpectralSizes) -> Named:
+    """Every parameter of `Codec`, or of `SpectralCodec`, one at a time."""
+    if isinstance(sizes, SpectralSizes):
+        for name in ("window", "knee", "unit"):
+            yield name, official[f"{SPECTRAL}.{name}"]
+        yield "basis", basis(sizes.hop, sizes.n_channels)
+        return
     encoder, n_blocks = "audio_codec.encoder.block", len(sizes.encoder_strides)
     yield from _conv("encoder.0", official, f"{encoder}.0")
     at = 1

@@ -14,10 +14,11 @@ from engine.model.config import (
     CodecSizes,
     DitSizes,
     Sizes,
+    SpectralSizes,
     WatermarkSizes,
     rope_theta,
 )
-from engine.model.official import CODEC, Shape, Shapes, corrupt
+from engine.model.official import CODEC, SPECTRAL, Shape, Shapes, corrupt
 
 
 def sizes_of(shapes: Shapes, max_positions: int = 10_000) -> Sizes:
@@ -55,6 +56,14 @@ def sizes_of(shapes: Shapes, max_positions: int = 10_000) -> Sizes:
         rope_theta=rope_theta(max_positions),
         max_frames=max_positions,
     )
+    if f"{SPECTRAL}.window" in shapes:
+        spectral = SpectralSizes(2 * shape(f"{SPECTRAL}.window", 2)[1], shape(f"{SPECTRAL}.knee", 1)[0])
+        if spectral.n_channels != dit.n_channels or spectral.n_channels > spectral.hop:
+            raise corrupt(
+                f"its codec ({spectral.n_channels} channels, {spectral.hop} samples a frame) does not fit its "
+                f"transformer ({dit.n_channels} channels)"
+            )
+        return Sizes(dit, spectral, None)
     n_blocks = _count(shapes, f"{CODEC}.encoder.block.", ".block.4.weight_v", start=1)
     encoder = f"{CODEC}.encoder.block"
     codec = CodecSizes(
@@ -114,14 +123,20 @@ def check_config(config: Mapping[str, Any], sizes: Sizes) -> None:
         "num_anchors": N_TOKENS - 1,
         "text_encoder.dim": dit.text_dim,
         "vision_encoder.dim": dit.video_dim,
-        "audio_codec.encoder_dim": codec.encoder_dim,
-        "audio_codec.encoder_rates": list(codec.encoder_strides),
-        "audio_codec.latent_dim": codec.hidden_dim,
-        "audio_codec.decoder_dim": codec.decoder_dim,
-        "audio_codec.decoder_rates": list(codec.decoder_strides),
         "audio_codec.codebook_dim": codec.n_channels,
         "audio_codec.sample_rate": SAMPLE_RATE,
     }
+    if isinstance(codec, SpectralSizes):
+        said |= {"audio_codec.kind": "spectral", "audio_codec.hop": codec.hop}
+    else:
+        said |= {
+            "audio_codec.kind": "convolutional",
+            "audio_codec.encoder_dim": codec.encoder_dim,
+            "audio_codec.encoder_rates": list(codec.encoder_strides),
+            "audio_codec.latent_dim": codec.hidden_dim,
+            "audio_codec.decoder_dim": codec.decoder_dim,
+            "audio_codec.decoder_rates": list(codec.decoder_strides),
+        }
     for path, ours in said.items():
         *parts, key = path.split(".")
         at: Any = config

@@ -43,7 +43,9 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
 
 
 def rms(x: Tensor, weight: Tensor | None, eps: float = NORM_EPS) -> Tensor:
-    """RMS norm over the last axis in float32; `weight` is of that axis alone."""
+    """RMS norm over the last axis in float32; `weight` is of that axis alone, or, in training, a row's own."""
+    if weight is not None and weight.dim() > 1:
+        return F.rms_norm(x.float(), (x.shape[-1],), None, eps) * weight
     return F.rms_norm(x.float(), (x.shape[-1],), weight, eps)
 
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from engine.errors import StembridgeError
 from engine.model.codec import Codec, Residual, Snake
-from engine.model.config import Sizes
+from engine.model.config import Sizes, SpectralSizes
 from engine.model.dit import Dit
+from engine.model.spectral_codec import SpectralCodec, basis, window
 from engine.model.watermark import Watermark
 
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -30,7 +31,7 @@ class Network:
 
     sizes: Sizes
     dit: Dit
-    codec: Codec
+    codec: Codec | SpectralCodec
     watermark: Watermark | None
 
 
@@ -38,7 +39,8 @@ def empty_network(sizes: Sizes) -> Network:
     """The modules without storage, for tensors to be put in."""
     with torch.device("meta"):
         mark = None if sizes.watermark is None else Watermark(sizes.watermark)
-        return Network(sizes, Dit(sizes.dit), Codec(sizes.codec), mark)
+        codec = SpectralCodec(sizes.codec) if isinstance(sizes.codec, SpectralSizes) else Codec(sizes.codec)
+        return Network(sizes, Dit(sizes.dit), codec, mark)
 
 
 def random_network(sizes: Sizes, seed: int, *, device: str = "cpu", precision: Precision = "fp32") -> Network:
@@ -55,7 +57,14 @@ def random_network(sizes: Sizes, seed: int, *, device: str = "cpu", precision: P
                 part.inverse.copy_(1 / (part.alpha + 1e-9))
             if isinstance(part, Residual):
                 part.steps[3].get_parameter("weight").mul_(0.3)
-    network.codec.decoder[-1].get_parameter("weight").mul_(0.2)
+    if isinstance(network.codec, SpectralCodec):
+        hop, n_channels = network.codec.sizes.hop, network.codec.sizes.n_channels
+        network.codec.basis.copy_(basis(hop, n_channels))
+        network.codec.window.copy_(window(hop))
+        network.codec.knee.fill_(0.1)
+        network.codec.unit.fill_(1.0)
+    else:
+        network.codec.decoder[-1].get_parameter("weight").mul_(0.2)
     return place(network, device=device, precision=precision)
 
 

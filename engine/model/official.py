@@ -13,11 +13,13 @@ from typing import Final
 
 from engine.errors import StembridgeError
 from engine.model.anchors import N_TOKENS
-from engine.model.config import CodecSizes, DitSizes, Sizes, WatermarkSizes
+from engine.model.config import CodecSizes, DitSizes, Sizes, SpectralSizes, WatermarkSizes
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 CODEC: Final = "audio_codec"
+SPECTRAL: Final = f"{CODEC}.spectral"
+"""Where config.json's `audio_codec.kind` is `spectral`: our own small models; the official ones have no such field."""
 VISION: Final = "vision_encoder.model."
 IGNORED: Final = ("text_encoder.", "visual_ranker.", "text_ranker.", "span_predictor.")
 """Parts that some checkpoints carry and that are loaded from elsewhere."""
@@ -78,7 +80,7 @@ def expected_keys(sizes: Sizes, anchor_dim: int) -> Keys:
     `anchor_dim`: the span embedding's own width, which cancels when the table is folded.
     """
     yield from _dit_keys(sizes.dit, anchor_dim)
-    yield from _codec_keys(sizes.codec)
+    yield from _spectral_keys(sizes.codec) if isinstance(sizes.codec, SpectralSizes) else _codec_keys(sizes.codec)
     if sizes.watermark is not None:
         yield from _watermark_keys(sizes.watermark)
 
@@ -176,6 +178,12 @@ def _codec_keys(s: CodecSizes) -> Keys:
             yield from _residual(f"{there}.{block}.block.{place}", width)
     yield from _snake(f"{CODEC}.decoder.wm_model.encoder_block.pre.0", width)
     yield from _normed(f"{CODEC}.decoder.wm_model.encoder_block.pre.1", (1, width, 7))
+
+
+def _spectral_keys(s: SpectralSizes) -> Keys:
+    yield f"{SPECTRAL}.window", ((2, s.hop // 2), Fate.KEPT)
+    for name in ("knee", "unit"):
+        yield f"{SPECTRAL}.{name}", ((s.n_channels,), Fate.KEPT)
 
 
 def _watermark_keys(s: WatermarkSizes) -> Keys:
