@@ -134,7 +134,7 @@ def _progress(plan: BatchPlan, quiet: bool) -> Iterator[Callable[[PlannedJob, Jo
 
         def tell(job: PlannedJob, event: JobEvent) -> None:
             if count(event) and not quiet:
-                console.note(f"{event.kind} {n_done}: {job.request.name}")
+                console.note(f"{event.kind} {n_done} of {len(plan.jobs)}: {job.request.name}")
 
         yield tell
         return
