@@ -89,7 +89,8 @@ class OscStandIn(StandIn):
             self._take(fields)
             return api.Ack(rid, request.job)
         s = self.statuses[of]
-        words = [s.get(key) or "" for key in ("code", "text", "manifest", "target", "residual")]
+        keys = ("code", "text", "manifest", "target", "residual", "note", "draft_target", "draft_residual")
+        words = [s.get(key) or "" for key in keys]
         numbers = s.get("fraction", 0.0), s.get("stage", ""), -1.0 if s["eta_s"] is None else s["eta_s"]
         return api.JobAnswer(rid, request.job, s["state"], *numbers, *words)
 
@@ -108,6 +109,9 @@ class OscStandIn(StandIn):
             manifest = self.out_dir / f"{rid}.json"
             manifest.write_text(json.dumps({"prompt": fields["prompt"]}), encoding="utf-8")
             fields["manifest"] = str(manifest)
+        if "draft_target" in fields:
+            manifest = Path(fields["draft_target"].removesuffix(".target.wav") + ".json")
+            manifest.write_text(json.dumps({"prompt": fields["prompt"]}), encoding="utf-8")
         self.statuses[rid] = {"rid": rid, "eta_s": None, **fields}
         if fields.get("state") == "done":
             done = api.JobDone(f"job-{rid}", *(str(fields.get(key)) for key in ("manifest", "target", "residual")))

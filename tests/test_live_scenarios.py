@@ -71,7 +71,7 @@ def engine(tmp_path: Path) -> Iterator[Callable[[Scenario, Path], OscStandIn]]:
             api = ANOTHER_API if row.engine == "other api" else 1
             stand_in = stack.enter_context(serving_osc(mailbox, tmp_path / "out", api))
             stand_in.losing, stand_in.garbage = row.engine == "loses stems", row.engine in ("garbage", "stale")
-            stand_in.holding = row.engine in ("dies", "holds")
+            stand_in.holding, stand_in.drafting = row.engine in ("dies", "holds", "drafts"), row.engine == "drafts"
             if row.engine == "shared":
                 theirs = {"rid": "reaper-1", "op": "submit", "name": "theirs", "path": "", "rate": 1}
                 stand_in.requests.append(theirs)
@@ -110,6 +110,10 @@ def test_in_live(row: Scenario, tmp_path: Path, engine: Callable[[Scenario, Path
         stand_in.fall_silent()
         host.run_until(lambda: host.messages != [], "the message")
         stand_in.holding, stand_in.alive = False, True
+    if row.engine == "drafts":
+        assert stand_in is not None
+        host.run_until(lambda: len(host.set.undo_steps) == 1, "the draft")
+        stand_in.holding = False
     if row.engine == "holds":
         assert stand_in is not None
         host.run_until(lambda: len(stand_in.requests) == 1, "the request")
@@ -133,10 +137,12 @@ def test_in_live(row: Scenario, tmp_path: Path, engine: Callable[[Scenario, Path
         assert fields.get("prompt", fields.get("track")) == (row.prompt or track._state["name"])
         assert fields["path"] == str(tmp_path / row.file)
         assert ("span+" in fields) == (row.range_s is not None and row.gesture not in ("extract_items", "batch_tracks"))
-    assert len(host.set.undo_steps) == 1
+    n_steps = 2 if row.engine == "drafts" else 1  # the draft, and the result in its place
+    assert len(host.set.undo_steps) == n_steps
     check_tracks(row, host, track)
     check_stems(row, host, track)
-    host.set.undo()
+    for _ in range(n_steps):
+        host.set.undo()
     after = host.set.snapshot()
     renamed = bool(row.answers) and row.gesture != "remove"
     assert renamed or after == before

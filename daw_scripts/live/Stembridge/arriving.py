@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from . import placing, rounds
+from . import drafts, placing, rounds
 from .asking import file_name
 from .desk import Desk, close_entries, say
 
@@ -37,6 +37,8 @@ class Arriving:
     problems: list[str] = field(default_factory=list)
     to_copy: list[Copy] = field(default_factory=list)
     open_files: tuple[BinaryIO, BinaryIO] | None = None
+    is_draft: bool = False
+    """Whether it is a draft, of one request, that is coming: what goes wrong with it is said of the result."""
 
 
 def begin(desk: Desk, entries: list[dict[str, Any]]) -> None:
@@ -44,7 +46,9 @@ def begin(desk: Desk, entries: list[dict[str, Any]]) -> None:
     arriving = Arriving(entries)
     project = project_folder(desk.song)
     for entry in entries:
-        status = desk.answers[entry["rid"]]
+        draft = drafts.status_of(desk, entry)
+        arriving.is_draft = draft is not None
+        status = draft or desk.answers[entry["rid"]]
         if entry.get("cancelled") or status["state"] == "cancelled":
             continue
         if status["state"] == "done":
@@ -65,8 +69,17 @@ def go_on(desk: Desk, now_s: float, is_late: Any) -> None:
             return
     if placing.is_recording(desk.song):
         return
-    arriving.problems += placing.place(desk.song, [stem for stem in arriving.stems if not stem.lost])
+    stems = [stem for stem in arriving.stems if not stem.lost]
+    new = [stem for stem in stems if arriving.is_draft or not stem.entry.get("drafted")]
+    arriving.problems += placing.place(desk.song, new)
     desk.arriving = None
+    if arriving.is_draft:
+        drafts.remember(desk, arriving.entries[0], new)
+        say(desk, *(arriving.problems if new else []))
+        return
+    for stem in stems:
+        if stem not in new:
+            arriving.problems += drafts.swap(desk.song, stem)
     close_entries(desk, arriving.entries)
     say(desk, *arriving.problems)
     if arriving.nameless:
@@ -101,7 +114,7 @@ def _expect(
         return
     tail = entry["rid"].removeprefix("live-")
     for kind, path in paths.items():
-        name = f"{file_name(placing.track_name(stem, kind))} {tail}.{kind}.wav"
+        name = f"{file_name(placing.track_name(stem, kind))} {tail}{'.draft' * arriving.is_draft}.{kind}.wav"
         arriving.to_copy.append(Copy(stem, kind, path, project / name))
 
 

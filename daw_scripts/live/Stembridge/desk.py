@@ -113,6 +113,14 @@ def close_entries(desk: Desk, entries: list[dict[str, Any]]) -> None:
         path.unlink(missing_ok=True)
 
 
+def note(desk: Desk, fact: dict[str, Any]) -> None:
+    """Adds a fact to the set's ledger."""
+    try:
+        ledger.note(ledger_path(desk), fact)
+    except OSError as e:
+        messages.write_log(desk.screen, f"The ledger cannot be written: {e}.")
+
+
 def open_requests(desk: Desk) -> list[dict[str, Any]]:
     """The entries that wait for stems."""
     return [entry for entry in desk.entries if not entry.get("cancelled")]

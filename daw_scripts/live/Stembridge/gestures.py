@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from . import asking, ledger, messages, rounds, selection
+from . import asking, drafts, ledger, messages, rounds, selection
 from .desk import Desk, open_requests, say
 
 _MAX_NAME = 60
@@ -116,5 +116,8 @@ def _gesture(desk: Desk, now_s: float, op: asking.Op, what: selection.What, prom
         return
     desk.last = {"op": op, "what": what, "prompt": prompt}
     gesture = ledger.new_id()
-    rounds.hand_over(desk, [asking.entry_of(p, op, gesture, prompt, desk.song.tempo) for p in pieces], now_s)
+    entries = [asking.entry_of(p, op, gesture, prompt, desk.song.tempo) for p in pieces]
+    if len(entries) == 1 and drafts.can_show(desk.song):  # of several, the first would not be heard sooner
+        entries[0]["request"]["quality"] = "progressive"
+    rounds.hand_over(desk, entries, now_s)
     desk.show_until_s = now_s + SHOW_S  # so that a press on a pad is seen to have done something

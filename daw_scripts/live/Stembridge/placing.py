@@ -107,7 +107,7 @@ def _place_group(song: Any, group: list[Stem], made: Made, problems: list[str]) 
         if source is not None:
             above = track
         for stem in group:
-            _place_clip(song, track, stem, kind, name, made, problems)
+            place_clip(song, track, stem, kind, name, made, problems)
 
 
 def _free_track(song: Any, name: str, group: list[Stem]) -> Any:
@@ -153,7 +153,8 @@ def _new_track(song: Any, name: str, above: Any, source: Any, made: Made) -> Any
     return track
 
 
-def _place_clip(song: Any, track: Any, stem: Stem, kind: str, name: str, made: Made, problems: list[str]) -> None:
+def place_clip(song: Any, track: Any, stem: Stem, kind: str, name: str, made: Made, problems: list[str]) -> Any:
+    """Puts one stem on a track, at its piece's place. Raises what Live raises."""
     path = str(stem.paths[kind])
     if "scene" in stem.piece:
         holder = track.clip_slots[stem.piece["scene"]]
@@ -176,12 +177,13 @@ def _place_clip(song: Any, track: Any, stem: Stem, kind: str, name: str, made: M
     clip.color = stem.piece["color"]
     clip.gain = stem.piece["gain"]
     if "scene" in stem.piece:
-        return
+        return clip
     fits = abs(clip.start_time - begin) < TINY_BEATS
     if stem.piece.get("stretch") or not is_tempo_automated(song):
         fits = fits and abs(clip.end_time - begin - length) < length * 1e-6 + 1e-4
     if not fits:
         problems.append(f"“{name}” does not lie where it was put: Live moved it or changed its length. {_STAYS}")
+    return clip
 
 
 def _stretch(clip: Any, stem: Stem) -> None:

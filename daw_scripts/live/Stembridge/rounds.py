@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from . import ledger, messages, starting
-from .desk import FINAL, Desk, Question, close_entries, ledger_path, open_requests, say
+from .desk import FINAL, Desk, Question, close_entries, ledger_path, note, open_requests, say
 from .link import API
 from .osc import Value
 from .selection import track_key
@@ -21,9 +21,11 @@ SEEK_S = 1.0
 QUESTION_S = 600.0
 """How long a track may be renamed in answer to a question."""
 _SENDS_PER_TICK = 4
-_ENDS = ("job/done", "job/failed", "job/cancelled")
+_NEWS = ("job/draft", "job/done", "job/failed", "job/cancelled")
 """What the engine tells by itself. Such a message may be lost, so it only hurries the next question."""
 _JOB_FIELDS = ("job", "state", "fraction", "stage", "eta_s", "code", "text", "manifest", "target", "residual")
+_DRAFT_PLACES = {"draft_target": 12, "draft_residual": 13}
+"""Where they stand in the answer, behind a note for a person."""
 
 
 def hand_over(desk: Desk, entries: list[dict[str, Any]], now_s: float) -> None:
@@ -38,7 +40,7 @@ def cancel(desk: Desk, entries: list[dict[str, Any]], now_s: float) -> None:
     """Ends requests: what was never sent at once, the rest when the engine says so."""
     for entry in entries:
         entry["cancelled"] = True
-        _note(desk, {"of": entry["rid"], "with": {"cancelled": True}})
+        note(desk, {"of": entry["rid"], "with": {"cancelled": True}})
     never_sent = [entry for entry in entries if entry["rid"] not in desk.asked_s and "job" not in entry]
     close_entries(desk, never_sent)
     for entry in entries:
@@ -161,7 +163,7 @@ def _listen_to_name(question: Question, track: Any, key: str) -> None:
 
 def _take(desk: Desk, name: str, values: list[Value]) -> None:
     rid = str(values[0])
-    if name in _ENDS:
+    if name in _NEWS:
         for entry in desk.entries:
             if entry.get("job") == rid:  # it is asked for in this tick
                 desk.asked_s.pop(entry["rid"], None)
@@ -171,15 +173,22 @@ def _take(desk: Desk, name: str, values: list[Value]) -> None:
         entry = _entry(desk, rid)
         if entry is not None and "job" not in entry:
             entry["job"] = str(values[1])
-            _note(desk, {"of": rid, "with": {"job": entry["job"]}})
+            note(desk, {"of": rid, "with": {"job": entry["job"]}})
             desk.asked_s.pop(rid, None)
     elif name == "error" and len(values) >= 3:
         _take_error(desk, rid, str(values[1]), str(values[2]))
     elif name == "job" and len(values) > len(_JOB_FIELDS) and rid.startswith("q."):
         entry = _entry(desk, rid[2:])
         status = dict(zip(_JOB_FIELDS, values[1:], strict=False))
+        status |= {key: _draft_path(values, place) for key, place in _DRAFT_PLACES.items()}
         if entry is not None and entry.get("job") == status["job"] and _is_status(status):
             desk.answers[rid[2:]] = status
+
+
+def _draft_path(values: list[Value], place: int) -> str:
+    """Empty where there is no draft, and from an engine that tells of none."""
+    path = values[place] if len(values) > place else ""
+    return path if isinstance(path, str) else ""
 
 
 def _is_status(status: dict[str, Value]) -> bool:
@@ -250,10 +259,3 @@ def _start_engine(desk: Desk) -> None:
 
 def _entry(desk: Desk, rid: str) -> dict[str, Any] | None:
     return next((entry for entry in desk.entries if entry["rid"] == rid), None)
-
-
-def _note(desk: Desk, fact: dict[str, Any]) -> None:
-    try:
-        ledger.note(ledger_path(desk), fact)
-    except OSError as e:
-        messages.write_log(desk.screen, f"The ledger cannot be written: {e}.")

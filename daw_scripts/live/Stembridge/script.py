@@ -9,7 +9,7 @@ from typing import Any
 
 import Live
 
-from . import arriving, commands, gestures, keys, messages, rounds
+from . import arriving, commands, drafts, gestures, keys, messages, rounds
 from .desk import Desk, name_of, open_desk, open_requests, say
 
 BUDGET_S = 0.001
@@ -46,7 +46,7 @@ class Script:
         self._take_command(now_s)
         rounds.listen(desk)
         rounds.take_answers(desk, now_s)
-        if desk.arriving is None and (entries := rounds.ready(desk)):
+        if desk.arriving is None and (entries := rounds.ready(desk) or drafts.ready(desk)):
             arriving.begin(desk, entries)
         if desk.arriving is not None:
             deadline_s = time.monotonic() + BUDGET_S

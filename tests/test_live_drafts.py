@@ -1,0 +1,192 @@
+"""A draft is heard first in Live, and the result takes its place where it still lies as it came in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from live_desk import Desk, open_live_desk
+from live_set import Clip, LiveSet, Track
+
+NAMES = ["Lead Vox", "Lead Vox · vocals", "Lead Vox · no vocals"]
+NO_DRAFT_LEFT = "the draft is no longer in the set as it came in"
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with open_live_desk(tmp_path) as desk:
+        desk.engine.drafting = True
+        yield desk
+
+
+def bring_draft(desk: Desk, gesture: str = "extract") -> None:
+    desk.hold(gesture)
+    desk.host.run_until(lambda: len(desk.set.undo_steps) == 1, "the draft")
+
+
+def stem(desk: Desk, n: int = 1) -> Clip:
+    (clip,) = desk.set.tracks[n]._state["arrangement_clips"]
+    return clip
+
+
+def share(desk: Desk, clip: Clip, from_sample: int = 66_150) -> float:
+    """How much of the source a stem holds; it begins at that sample of the source's file."""
+    source, found = desk.clip.samples[0], clip.samples[0]
+    return float(np.median(found / source[from_sample : from_sample + len(found)]))
+
+
+def test_the_result_takes_the_draft_s_place(desk: Desk) -> None:
+    bring_draft(desk)
+    draft = stem(desk)
+    assert desk.asked()[0]["quality"] == "progressive"
+    assert share(desk, draft) == 0.25
+    assert Path(draft._state["file_path"]).is_relative_to(desk.folder / "project")
+    span, before = desk.spans(desk.set.tracks[1]), desk.set.snapshot()
+    desk.release()
+    assert desk.names() == NAMES
+    assert (share(desk, stem(desk)), share(desk, stem(desk, 2))) == (0.5, 0.5)
+    assert desk.spans(desk.set.tracks[1]) == span
+    assert desk.host.messages == []
+    assert len(desk.set.undo_steps) == 2
+    desk.set.undo()  # the draft is back
+    assert desk.set.snapshot() == before
+
+
+def test_what_a_person_gave_the_draft_stays(desk: Desk) -> None:
+    bring_draft(desk)
+    mine = {"name": "Hook", "color": 0xFF0000, "gain": 0.25, "muted": True}
+    stem(desk)._state.update(mine)
+    desk.release()
+    assert {key: stem(desk)._state[key] for key in mine} == mine
+    assert share(desk, stem(desk)) == 0.5
+
+
+@pytest.mark.parametrize("change", [{"start_time": 40.0, "end_time": 42.0}, {"end_marker": 0.5, "end_time": 23.0}])
+def test_a_draft_that_was_moved_or_cut_is_left_alone(desk: Desk, change: dict[str, Any]) -> None:
+    bring_draft(desk)
+    for n in (1, 2):
+        stem(desk, n)._state.update(change)
+    desk.release()
+    (text,) = desk.host.messages
+    assert NO_DRAFT_LEFT in text
+    assert Path(text.split("It lies at ")[1].rstrip(".")).is_file()
+    assert share(desk, stem(desk)) == 0.25
+    assert len(desk.set.undo_steps) == 1
+
+
+def test_one_of_two_drafts_that_is_left_gets_its_result(desk: Desk) -> None:
+    bring_draft(desk)
+    desk.set.tracks[2]._state["arrangement_clips"].clear()
+    desk.release()
+    assert desk.host.messages == []
+    assert share(desk, stem(desk)) == 0.5
+    assert desk.spans(desk.set.tracks[2]) == []
+
+
+def test_a_draft_that_was_undone_does_not_come_back(desk: Desk) -> None:
+    bring_draft(desk)
+    desk.set.undo()
+    desk.release()
+    assert desk.names() == ["Lead Vox"]
+    (text,) = desk.host.messages
+    assert NO_DRAFT_LEFT in text
+
+
+def test_cancel_keeps_the_draft_that_is_in(desk: Desk) -> None:
+    bring_draft(desk)
+    desk.host.press("cancel")
+    desk.host.settle()
+    assert desk.names() == NAMES
+    assert share(desk, stem(desk)) == 0.25
+    assert desk.host.messages == []
+
+
+def test_a_failure_after_the_draft_is_said_and_the_draft_stays(desk: Desk) -> None:
+    bring_draft(desk)
+    rid = str(desk.asked()[0]["rid"])
+    with desk.engine._lock:
+        desk.engine._waiting.clear()
+        desk.engine._status(rid, state="failed", code="out_of_memory", text="There is not enough memory.")
+    desk.host.settle()
+    assert desk.host.messages == ["“Lead Vox”: There is not enough memory."]
+    assert share(desk, stem(desk)) == 0.25
+
+
+def test_the_result_finds_its_draft_after_live_was_closed(desk: Desk) -> None:
+    bring_draft(desk)
+    desk.host.run_until(lambda: bool(desk.host.desk.entries[0].get("drafted")), "the note of it")
+    desk.host.close()
+    desk.engine.holding = False
+    desk.host.open()
+    desk.host.settle()
+    assert share(desk, stem(desk)) == 0.5
+    assert desk.names() == NAMES
+
+
+def test_remove_mutes_the_source_once_and_the_result_comes_all_the_same(desk: Desk) -> None:
+    desk.no_loop()
+    bring_draft(desk, "remove")
+    assert desk.clip._state["muted"]
+    desk.clip._state["muted"] = False  # the person wants to hear it after all
+    desk.release()
+    assert not desk.clip._state["muted"]
+    assert share(desk, stem(desk), 22_050) == 0.5
+    assert desk.host.messages == []
+
+
+def test_a_session_clip_s_draft_too(desk: Desk) -> None:
+    slot = desk.track._state["clip_slots"][3]
+    clip = desk.set.make_clip(str(desk.path), canonical_parent=slot, is_arrangement_clip=False)
+    clip._state |= {"warping": False, "looping": False, "start_marker": 0.5, "end_marker": 1.5}
+    slot._state["clip"] = clip
+    desk.set.app_view._state["focused_document_view"] = "Session"
+    desk.set.view._state["detail_clip"] = clip
+    bring_draft(desk)
+
+    def placed(track: Track) -> Clip:
+        return track._state["clip_slots"][3]._state["clip"]
+
+    assert share(desk, placed(desk.set.tracks[1]), 22_050) == 0.25
+    desk.release()
+    assert [share(desk, placed(track), 22_050) for track in desk.set.tracks[1:]] == [0.5, 0.5]
+    assert desk.host.messages == []
+
+
+def test_a_draft_whose_files_are_gone_already_is_passed_over(desk: Desk) -> None:
+    desk.hold()
+    with desk.engine._lock:
+        for path in desk.folder.glob("out/*.draft*.wav"):
+            path.unlink()
+    desk.release()
+    assert desk.host.messages == []
+    assert share(desk, stem(desk)) == 0.5
+
+
+def test_what_live_refuses_leaves_the_result_s_place_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    bring_draft(desk)
+
+    def refuse(track: Track, path: str, start: float) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(Track, "_do_create_audio_clip", refuse)
+    desk.release()
+    (text,) = desk.host.messages
+    assert "Live could not place the result: no. Undo brings the draft back" in text
+
+
+def test_a_gesture_of_several_and_a_set_that_was_never_saved_ask_for_none(desk: Desk, tmp_path: Path) -> None:
+    desk.add(desk.track, 20.0)
+    desk.host.press("tracks")
+    desk.host.settle()
+    unsaved = LiveSet(None)
+    unsaved.add_clip(unsaved.add_track("Bass", is_part_of_selection=True), desk.path, 0.0, 3.0, 0.0)
+    unsaved.song._state.update(loop=True, loop_start=0.0, loop_length=2.0)
+    desk.host.close()
+    desk.host.open(unsaved)
+    desk.host.press("extract")
+    desk.host.settle()
+    assert len(desk.asked()) == 3
+    assert not any("quality" in fields for fields in desk.asked())
