@@ -30,8 +30,8 @@ AUDACITY: dict[str, tuple[str, ...]] = {
     "Stems become part of Audacity's project file, which Audacity itself writes.": (
         "a project folder that cannot be written",
     ),
-    "Audacity's clips hold samples of their own, not a file's: a draft that a person has changed could not be told from "
-    "one as it came in, and the command asks for none.": ("a draft, then its result",),
+    "Audacity's clips hold samples of their own, not a file's: a draft that a person has changed could not be told "
+    "from one as it came in, and the command asks for none.": ("a draft, then its result",),
     "The command speaks OSC on a connected socket: no answer lies in a file, and no one else's can come.": (
         "a torn status",
         "garbage among the answers",

@@ -16,7 +16,7 @@ local folder = select(2, reaper.get_action_context()):match("^(.*[/\\])")
 local MAIN = 0 -- the main section of the action list
 local names, missing = {
 	"extract_selection", "extract_by_example", "extract_items", "remove", "batch_tracks", "regions_to_jobs", "repeat_last",
-	"cancel", "show_progress", "results",
+	"refine", "cancel", "show_progress", "results",
 }, {}
 for i, name in ipairs(names) do
 	-- The list is written to disk once, with the last.

@@ -120,10 +120,12 @@ local function groups_of(stems_list)
 	return order
 end
 
-local function mark_of(entry, kind)
+-- What is written on a take of a stem, or, without its origin, on a track.
+local function mark_of(entry, kind, is_track)
 	local status = sb.known(entry)
 	return sb.encode({
 		job = status.job, kind = kind, op = entry.op, prompt = status.prompt, rid = entry.rid, draft = status.is_draft,
+		origin = not is_track and sb.origin_of(entry) or nil,
 	})
 end
 
@@ -140,7 +142,7 @@ local function place_group(group)
 		local name = stem_name(first, kind)
 		local track = sb.free_stem_track(name, places, n == 1)
 		if not track then
-			track = sb.new_track(name, above, mark_of(first, kind), n_channels)
+			track = sb.new_track(name, above, mark_of(first, kind, true), n_channels)
 			if n == 2 then reaper.SetMediaTrackInfo_Value(track, "B_MUTE", 1) end
 		end
 		if source then above = track end
@@ -157,18 +159,22 @@ local function place_group(group)
 	end
 end
 
--- Results take their drafts' places.
+-- Results take their drafts' places; those of “Refine” in an undo point.
 local function swap_all()
+	local refined = arriving.swaps[1] and arriving.swaps[1].entry.refines -- then all of the gesture are
+	if refined then reaper.Undo_BeginBlock2(sb.PROJECT) end
 	for _, stems in ipairs(arriving.swaps) do
 		local ok, found = pcall(sb.swap_draft, stems.entry, stems.sources, mark_of)
 		if not ok then
 			table.insert(arriving.problems, "REAPER could not place the stems: " .. tostring(found))
 		elseif found == 0 then
-			table.insert(arriving.problems, line(stems.entry, "the draft is no longer in the project, so the result was not "
+			local what = stems.entry.refines and "the stem" or "the draft"
+			table.insert(arriving.problems, line(stems.entry, what .. " is no longer in the project, so the result was not "
 				.. "brought in. It lies at " .. stems.files.target .. "."))
 		end
 		for _, source in pairs(stems.sources) do table.insert(arriving.building, source) end
 	end
+	if refined then reaper.Undo_EndBlock2(sb.PROJECT, "Stembridge: refine", -1) end
 	if #arriving.swaps > 0 then sb.log(string.format("refined %d", #arriving.swaps)) end
 end
 

@@ -43,6 +43,7 @@ end
 local function hand_over(orders, what)
 	local last = { op = orders[1].op, what = what, prompt = orders[1].prompt, regions = orders[1].present ~= nil }
 	reaper.SetExtState("stembridge", "last", sb.encode(last), false)
+	reaper.SetProjExtState(sb.PROJECT, "stembridge", "last", sb.encode(last))
 	local problems = sb.send(orders)
 	sb.start_results()
 	if #problems > 0 then sb.tell(problems) end
@@ -74,9 +75,10 @@ function sb.gestures.remove()
 	if prompts then hand_over(sb.orders_of(pieces, "remove", prompts), "selection") end
 end
 
--- The last gesture of this run of REAPER once more, for what is selected now.
+-- The last gesture of this run of REAPER, or else of this project, once more, for what is selected now.
 function sb.gestures.again()
 	local last = sb.decode(reaper.GetExtState("stembridge", "last"))
+	if type(last) ~= "table" then last = sb.decode(select(2, reaper.GetProjExtState(sb.PROJECT, "stembridge", "last"))) end
 	if type(last) ~= "table" then return sb.tell({ "There is nothing to repeat yet." }) end
 	if last.regions then return sb.gestures.regions() end
 	local pieces, kind = pieces_to_work_on(last.what)

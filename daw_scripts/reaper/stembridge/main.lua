@@ -15,7 +15,7 @@ local settings = loadfile(folder .. "/config.lua")
 for key, value in pairs(settings and settings() or { mailbox = usual_mailbox() }) do
 	sb[key] = value -- mailbox (a folder), version, and the line that starts the engine
 end
-for _, part in ipairs({ "json", "mailbox", "engine", "project", "ledger", "messages", "selection", "regions", "requests", "gestures", "capture", "copy", "tracks", "drafts", "arriving", "results", "progress" }) do
+for _, part in ipairs({ "json", "mailbox", "engine", "project", "ledger", "messages", "selection", "regions", "requests", "gestures", "refine", "capture", "copy", "tracks", "drafts", "arriving", "results", "progress" }) do
 	assert(loadfile(folder .. "/" .. part .. ".lua"))(sb)
 end
 return sb

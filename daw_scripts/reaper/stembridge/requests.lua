@@ -126,25 +126,26 @@ local function copied(from, with)
 	return to
 end
 
--- Sends answered requests again with the words they lacked: `orders` of {again = entry, prompt, gesture}. What was read
--- from REAPER is not read twice. Returns the problems as lines of text.
+-- Sends answered requests again, with the words they lacked or in another `quality`: `orders` of {again = entry, prompt,
+-- gesture}. What was read from REAPER and is still there is not read twice. Returns the problems as lines of text.
 function sb.send_again(orders)
 	local problems = {}
 	for _, order in ipairs(orders) do
 		local old, rid = order.again, sb.new_id()
 		local entry = copied(old, { rid = rid, gesture = order.gesture })
-		entry.held = nil -- an engine has just answered
+		entry.held = order.held -- nil where an engine has just answered
 		entry.request = copied(old.request, {
 			rid = rid, prompt = order.prompt, name = sb.file_name(old.piece.track) .. " " .. rid:gsub("^reaper%-", ""),
 		})
 		entry.request.track = nil
+		entry.request.quality = order.quality or entry.request.quality
 		if old.capture then
 			entry.capture = copied(old.capture, { path = sb.mailbox .. "/clients/" .. rid .. ".wav" })
 			entry.request.path = entry.capture.path
 			os.rename(old.capture.path, entry.capture.path) -- where it fails, it is read again
 		end
 		local ok, why = sb.open_entry(entry)
-		if ok and not entry.capture then ok, why = sb.post(entry.request) end
+		if ok and not entry.capture then ok, why = sb.post(entry.request, entry.held) end
 		if not ok then problems[#problems + 1] = "A request could not be written: " .. tostring(why) .. ". Check the disk." end
 	end
 	return problems
