@@ -150,17 +150,19 @@ def _killed(song: Path, out: Path, log: Path, n_kills: int, moment: random.Rando
     n_jobs = song.read_text().count("<ITEM")
     startup_s = 1.0
     log.touch()
-    while lives.n_killed < n_kills:
+    for n_ended in sorted(moment.randrange(n_jobs - n_jobs // 10) for _ in range(n_kills)):
         began_s, n_before = time.monotonic(), _count(log, "open")
         process = _start(song, out, log)
         if moment.random() < 0.25:  # while it starts, reads and plans
             time.sleep(moment.uniform(0, startup_s))
         else:
-            n_wanted = n_before + moment.randint(1, max(1, n_jobs // n_kills - 1))
-            while _count(log, "open") < n_wanted and process.poll() is None:
+            while _count(log, "open") == n_before and process.poll() is None:
                 assert time.monotonic() - began_s < LIMIT_S, "no job begins"
                 time.sleep(0.002)
             startup_s = min(startup_s, time.monotonic() - began_s)
+            while _count(log, "finish") < n_ended and process.poll() is None:
+                assert time.monotonic() - began_s < LIMIT_S, "no job ends"
+                time.sleep(0.002)
             time.sleep(moment.uniform(0, _LATE_S))
         process.send_signal(signal.SIGKILL)
         if process.wait(LIMIT_S) != -signal.SIGKILL:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bridge.batch_memory import STATE
 from bridge.batch_run import Render, render_with_engine
+from bridge.plugins.places import host_version
 from engine import models
 from engine.errors import Cancelled, StembridgeError, internal
 from engine.request import Progress, Separation, SeparationRequest
@@ -47,16 +48,16 @@ class Cluster:
 
 
 @contextmanager
-def cluster_at(address: str, out_dir: Path) -> Iterator[Cluster]:
+def cluster_at(address: str, out_dir: Path, *, with_plugins: bool = False) -> Iterator[Cluster]:
     """The Dask cluster whose scheduler is at `address` (`tcp://host:8786`), checked: every worker has this version of
-    Stembridge and the same models, and sees `out_dir`.
+    Stembridge and the same models, and sees `out_dir`; `with_plugins` also the same host for them.
 
     Raises `StembridgeError`: `runtime_missing` without Dask, `cluster_failed` with what is wrong with which worker.
     """
     client = _connect(address)
     try:
         slots = _slots(client, address)
-        _check_workers(client, out_dir)
+        _check_workers(client, out_dir, with_plugins)
         lanes = _Lanes(client, slots, f"stembridge-{secrets.token_hex(8)}")
         client.subscribe_topic(lanes.topic, lanes.heard)
         try:
@@ -97,7 +98,7 @@ def _slots(client: Client, address: str) -> list[tuple[str, bool]]:
     return [(name, False) for name in workers]
 
 
-def _check_workers(client: Client, out_dir: Path) -> None:
+def _check_workers(client: Client, out_dir: Path, with_plugins: bool) -> None:
     """Refuse before the first job what would fail, or differ, in every one."""
     probe = out_dir / STATE / f"seen-{secrets.token_hex(8)}"
     with file_errors(out_dir):
@@ -117,12 +118,15 @@ def _check_workers(client: Client, out_dir: Path) -> None:
             what = f"has Stembridge {facts['version']}, and this machine {here['version']}"
         elif facts["models"] != here["models"]:
             what = f"has the models {_listed(facts['models'])}, and this machine {_listed(here['models'])}"
+        elif with_plugins and facts["host"] != here["host"]:
+            theirs, ours = (f"pedalboard {each['host']}" if each["host"] else "no pedalboard" for each in (facts, here))
+            what = f"has {theirs}, and this machine {ours}"
         else:
             continue
         raise StembridgeError(
             "cluster_failed",
             f"The worker {name} {what}.",
-            "Workers need the same Stembridge and models as this machine, and storage under the same paths.",
+            "Workers need the same Stembridge, models and plugins as this machine, and storage under the same paths.",
         )
 
 
@@ -133,7 +137,7 @@ def _listed(found: Mapping[str, str]) -> str:
 def facts_here(probe: str) -> dict[str, Any]:
     """What a worker says of itself; runs on the worker."""
     found = {name: bundle.weights_sha256 for name, bundle in models.installed().items()}
-    return {"version": stembridge_version(), "sees": Path(probe).exists(), "models": found}
+    return {"version": stembridge_version(), "sees": Path(probe).exists(), "models": found, "host": host_version()}
 
 
 @dataclass

@@ -44,6 +44,20 @@ def test_the_same_words_again_are_the_same_request(tmp_path: Path) -> None:
         assert engine.queue.job(first).request == engine.queue.job(second).request
 
 
+@pytest.mark.vst3
+def test_a_presets_plugins_stay_until_another_preset_is_named(tmp_path: Path) -> None:
+    with fake_engine(tmp_path) as engine, Client(engine.port) as client:
+        wet = client.submit({"path": str(engine.source), "preset": "dialogue-levelled", **REGION})
+        more = ask(client, wet, "quality", "draft")
+        dry = ask(client, more, "preset", "dialogue")
+        back = ask(client, dry, "preset", "vocals-clean")
+        chains = [(r.pre, r.post) for r in (engine.queue.job(job).request for job in (wet, more, dry, back))]
+    assert all(chains[0])
+    assert chains[1] == chains[0]
+    assert chains[2] == ("", "")
+    assert chains[3][1] not in ("", chains[0][1])
+
+
 def test_a_repeated_datagram_makes_one_job(tmp_path: Path) -> None:
     with fake_engine(tmp_path) as engine, Client(engine.port) as client:
         client.submit({"path": str(engine.source), "prompt": "vocals"})

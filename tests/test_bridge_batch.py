@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 import pytest
 import soundfile
 from mixtures import make_mixture
@@ -387,6 +388,30 @@ def test_the_same_bytes_as_extract(song: Path, tmp_path: Path, capsys) -> None:
     for stem in ("target", "residual"):
         batched, alone = (soundfile.read(each[stem], dtype="float32")[0] for each in (job, single))
         assert np.array_equal(batched, alone)
+
+
+@pytest.mark.vst3
+def test_a_presets_plugins_run_as_they_do_for_extract(song: Path, tmp_path: Path, capsys) -> None:
+    folder = Path(platformdirs.user_config_dir("stembridge", appauthor=False)) / "presets"
+    folder.mkdir(parents=True)
+    (folder / "wet.toml").write_text(
+        'schema = 1\ntitle = "Wet"\nprompt = "vocals"\n[[pre]]\nplugin = "ZamEQ2"\n'
+        'parameters = { boost_cut_h_db = -20 }\n[[post]]\nplugin = "ZaMaximX2"\nparameters = { threshold_db = -20 }\n'
+        '[[post]]\nplugin = "Delay"\non = "both"\ntail_s = 0.25\n'
+    )
+    arguments = ("--preset", "wet", "--preset", "extract-vocals", "--track", "Choir", "--no-new-session", "--json")
+    assert run("session", song, "--out", tmp_path / "out", *arguments) == 1  # one clip has no file
+    jobs = json.loads(capsys.readouterr().out)["jobs"]
+    stems = ("target", "residual")
+    for job, preset in zip(jobs[:2], ("wet", "extract-vocals"), strict=True):
+        more = ("--region", "0.125:0.625", "--context", "0", "--name", preset, "--json")
+        assert run("extract", job["sources"][0], "--preset", preset, "--out", tmp_path / "single", *more) == 0
+        single = json.loads(capsys.readouterr().out)
+        batched, alone = ([soundfile.read(each[stem])[0] for stem in stems] for each in (job, single))
+        assert all(np.array_equal(one, other) for one, other in zip(batched, alone, strict=True))
+    told = [json.loads(Path(job["manifest"]).read_text()).get("plugins") for job in jobs[:2]]
+    assert [each["plugin"] for each in told[0]["target"]["chain"]] == ["ZaMaximX2", "Delay"]
+    assert told[1] is None
 
 
 def test_nothing_to_do_says_so(tmp_path: Path, capsys) -> None:

@@ -75,6 +75,38 @@ def test_the_command_gives_the_same_bytes_as_a_local_run(cluster, song, local, t
         assert job["null_db"] <= -120
 
 
+@pytest.mark.vst3
+def test_a_presets_plugins_run_on_the_workers(cluster, song, tmp_path: Path, capsys, monkeypatch) -> None:
+    found = []
+    for where, more in (("local", ()), ("there", ("--cluster", cluster.scheduler_address))):
+        out = tmp_path / where
+        arguments = (
+            "session",
+            str(song),
+            "--out",
+            str(out),
+            "--preset",
+            "vocals-clean",
+            "--track",
+            "Lead Vox",
+            "--json",
+        )
+        assert main([*arguments, *more, "--no-new-session"]) == 0
+        jobs = json.loads(capsys.readouterr().out)["jobs"]
+        assert json.loads(Path(jobs[0]["manifest"]).read_text())["plugins"]["treated"] == ["target"]
+        found.append(stems_of(out))
+    assert found[0] == found[1] != {}
+    monkeypatch.setattr("bridge.batch_cluster.host_version", lambda: "another")
+    with (
+        pytest.raises(StembridgeError, match="pedalboard another") as caught,
+        cluster_at(cluster.scheduler_address, tmp_path, with_plugins=True),
+    ):
+        pass
+    assert caught.value.code == "cluster_failed"
+    with cluster_at(cluster.scheduler_address, tmp_path):
+        pass  # nothing of this batch needs it
+
+
 def test_a_killed_worker_costs_nothing_but_time(cluster, song, local, tmp_path: Path) -> None:
     killed: list[int] = []
     with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:

@@ -51,7 +51,7 @@ def run(worker, chain, samples, rate=48_000, *, sizes=(70_001, 1, 3, 40_000), ta
 
 
 @pytest.mark.parametrize("rate", RATES)
-@pytest.mark.parametrize("buffer_size", [64, 100, 512, 1024, 4096, 8192])
+@pytest.mark.parametrize("buffer_size", [64, 100, 128, 256, 512, 1024, 2048, 4096, 8192])
 def test_a_latency_adding_chain_comes_back_with_no_sample_of_error(worker, liar, rate, buffer_size):
     impulse = np.zeros((2, 3 * 8192), np.float32)
     impulse[0, 7001], impulse[1, 12_345] = 0.25, -0.2

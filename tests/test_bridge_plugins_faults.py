@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from small_disk import on_small_disk
 
 from bridge.plugins.chain import PluginUse
+from bridge.plugins.places import find_plugin
 from bridge.plugins.process import Limits, PluginFailure, Worker
 from bridge.plugins.scan import describe, scan, scanned
 from bridge.plugins.stream import through
@@ -104,6 +106,53 @@ def test_the_worker_ends_with_its_engine():
     worker._process.stdin.close()  # as when the engine is killed
     assert worker._process.wait(60) == 0
     worker.close()
+
+
+def test_a_plugin_that_hangs_ends_with_an_engine_that_is_killed(faulty):
+    code = """
+        import sys
+        import numpy as np
+        from bridge.plugins.chain import PluginUse as Use
+        from bridge.plugins.process import Worker
+        from bridge.plugins.stream import through
+        with Worker(command=sys.argv[2:]) as worker:
+            worker.open((Use(plugin=sys.argv[1]),), 48_000, 2)
+            print(worker.pid, flush=True)
+            list(through(worker, [np.full((2, 65_536), 0.5, np.float32)] * 4))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), faulty("hang").plugin, *FAULTS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as engine:
+        assert engine.stdout is not None
+        place = Path("/proc", engine.stdout.readline().strip())
+        engine.kill()
+    deadline_s = time.monotonic() + 60  # the watchdog alone would take 80 s
+    while _lives(place):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+
+
+def _lives(place: Path) -> bool:
+    try:
+        return "(zombie)" not in (place / "status").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("plugin", "said"),
+    [
+        ("AUReverb.component", "an Audio Unit, which macOS alone"),
+        ("/usr/lib/vst/dpf.so", "a VST2 plugin"),
+        ("Old.dll", "a VST2 plugin"),
+        ("Surge.clap", "a CLAP plugin"),
+        ("x42.lv2", "an LV2 plugin"),
+    ],
+)
+def test_what_no_host_here_can_load_is_told_by_its_kind(plugin, said):
+    with pytest.raises(StembridgeError, match=said) as caught:
+        find_plugin(plugin)
+    assert caught.value.code == "plugin_missing"
+    assert "VST3" in caught.value.remedy
 
 
 def test_no_name_of_the_shared_memory_is_left():

@@ -63,7 +63,7 @@ def session(
         batch_report.require_all_done(plan, (), retry)
         return
     with (
-        _workers(cluster, jobs, out_dir) as (render, n_lanes),
+        _workers(cluster, jobs, plan, out_dir) as (render, n_lanes),
         console.stoppable() as stopped,
         _progress(plan, as_json) as on_event,
     ):
@@ -106,7 +106,7 @@ def _command(file: Path, out: Path, options: dict[str, Any], *, new_session: boo
 
 
 @contextmanager
-def _workers(cluster: str | None, jobs: int, out_dir: Path) -> Iterator[tuple[Render, int]]:
+def _workers(cluster: str | None, jobs: int, plan: BatchPlan, out_dir: Path) -> Iterator[tuple[Render, int]]:
     """What renders a job, and how many at once."""
     if cluster is None:
         from bridge.batch_run import render_with_engine
@@ -115,7 +115,8 @@ def _workers(cluster: str | None, jobs: int, out_dir: Path) -> Iterator[tuple[Re
         return
     from bridge.batch_cluster import cluster_at
 
-    with cluster_at(cluster, out_dir) as found:
+    with_plugins = any(job.request.pre or job.request.post for job in plan.jobs)
+    with cluster_at(cluster, out_dir, with_plugins=with_plugins) as found:
         yield found.render, found.n_slots if jobs == 1 else jobs
 
 

@@ -6,6 +6,7 @@ import difflib
 import os
 import sys
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,13 @@ from bridge.plugins.chain import BUILT_INS
 from engine.errors import StembridgeError
 
 SUFFIXES: Final = (".vst3", ".component") if sys.platform == "darwin" else (".vst3",)
+_FOREIGN: Final = {
+    ".clap": "a CLAP plugin, which cannot be hosted",
+    ".lv2": "an LV2 plugin, which cannot be hosted",
+    **dict.fromkeys((".vst", ".dll", ".so"), "a VST2 plugin, which cannot be hosted"),
+    **({} if sys.platform == "darwin" else {".component": "an Audio Unit, which macOS alone can host"}),
+}
+"""Suffix → what such a plugin is, for those that cannot be used here."""
 _MAX_DEPTH: Final = 4
 """Makers put their plugins into folders of their own, and these into others."""
 INSTALL: Final = "pip install 'stembridge[plugins]'"
@@ -27,6 +35,14 @@ def require_host() -> None:
             "pedalboard, the package that hosts plugins, is not installed.",
             f"Install it (it is under the GPL, version 3): {INSTALL}",
         )
+
+
+def host_version() -> str:
+    """Of the package that hosts plugins; empty where it is not installed."""
+    try:
+        return version("pedalboard")
+    except PackageNotFoundError:
+        return ""
 
 
 def folders() -> list[Path]:
@@ -55,6 +71,9 @@ def find_plugin(plugin: str) -> str:
     for name in BUILT_INS:
         if name.casefold() == plugin.casefold():
             return name
+    kind = _FOREIGN.get(Path(plugin).suffix.casefold())
+    if kind is not None:
+        raise StembridgeError("plugin_missing", f"{Path(plugin).name} is {kind}.", "Install and name its VST3 instead.")
     if plugin.casefold().endswith(SUFFIXES) or "/" in plugin or "\\" in plugin:
         path = Path(plugin).expanduser()
         if not path.exists():

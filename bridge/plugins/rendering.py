@@ -13,14 +13,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bridge.plugins.chain import Chain, PluginUse, from_text
-from bridge.plugins.places import find_plugin, require_host, stamp
+from bridge.plugins.places import find_plugin, host_version, require_host, stamp
 from bridge.plugins.process import COMMAND, Limits, PluginFailure, Worker
 from bridge.plugins.stream import through
 from engine import models
@@ -222,7 +221,7 @@ def _named(chain: Chain) -> str:
             file = "missing"  # loading it will say so
         settings = {key: value for key, value in vars(use).items() if key != "required"}
         told.append(settings | {"file": file, "preset": _content(use.preset)})
-    text = json.dumps([_host_version(), told], sort_keys=True)
+    text = json.dumps([host_version(), told], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -231,10 +230,3 @@ def _content(preset: str | None) -> str | None:
         return preset and hashlib.blake2b(Path(preset).read_bytes(), digest_size=16).hexdigest()
     except OSError:
         return "missing"
-
-
-def _host_version() -> str:
-    try:
-        return version("pedalboard")
-    except PackageNotFoundError:
-        return ""

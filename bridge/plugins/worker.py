@@ -12,6 +12,8 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,8 @@ from engine.errors import StembridgeError
 
 _GRACE_S: Final = 20.0
 """What the watchdog gives beyond the engine's own deadline."""
+_LOOK_S: Final = 0.5
+"""Between two looks at whether the engine is still there."""
 _STATM: Final = Path("/proc/self/statm")
 
 
@@ -44,6 +48,7 @@ class Hosted:
 def main() -> int:
     """Serve until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the engine's to answer: it ends us in its own time
+    threading.Thread(target=_leave_with, args=(os.getppid(),), name="engine-watch", daemon=True).start()
     answers = _own_stdout()
     hosted = Hosted()
     for line in sys.stdin:
@@ -56,6 +61,14 @@ def main() -> int:
     # Not through the interpreter's end: a plugin that crashes while it is taken down has done its work.
     sys.stderr.flush()
     os._exit(0)
+
+
+def _leave_with(engine: int) -> None:
+    """End this process when the engine has gone, though a plugin hangs and nobody reads stdin's end. On Windows, where
+    a process keeps its parent's number, and where a plugin lets no Python run, the watchdog does it later."""
+    while os.getppid() == engine:
+        time.sleep(_LOOK_S)
+    os._exit(1)
 
 
 def memory_bytes() -> int:
