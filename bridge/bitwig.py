@@ -39,8 +39,8 @@ def plan(folder: Path, mailbox: Path) -> list[PlannedFile]:
             f"Name the folder {_SCRIPTS!r}; Settings > Locations in Bitwig shows where it is.",
         )
     text = resources.files("daw_scripts").joinpath("bitwig", SCRIPT).read_text(encoding="utf-8")
-    assert _VERSION in text, "the script does not say its version"
-    text = text.replace(_VERSION, f'"{metadata.version("stembridge")}"', 1)
+    assert text.count(_VERSION) == 2, "the script does not say its version"
+    text = text.replace(_VERSION, f'"{metadata.version("stembridge")}"')
     return [PlannedFile(folder / FOLDER / SCRIPT, text.encode(), "the script")]
 
 

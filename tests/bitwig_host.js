@@ -152,15 +152,19 @@ const oscModule = {
       onlyInInit("connectToUdpServer");
       const socket = dgram.createSocket("udp4");
       socket.on("error", () => {});
-      return {
-         sendMessage(path, ...values) {
-            need(!initializing, "sendMessage cannot be called during init");
-            project.sent.push(path);
-            socket.send(encoded(typed(path, "string", "sendMessage"), values), port, address);
-         },
+      const sendMessage = (path, ...values) => {
+         need(!initializing, "sendMessage cannot be called during init");
+         project.sent.push(path);
+         socket.send(encoded(typed(path, "string", "sendMessage"), values), port, address);
       };
+      return { sendMessage: ofJava(sendMessage) };
    },
 };
+
+/** A method of a Java object: it can be called, and has none of a function's own methods. */
+function ofJava(method) {
+   return Object.setPrototypeOf(method, null);
+}
 
 function padded(text) {
    need(/^[\x01-\x7f]*$/.test(text), "OSC strings are ASCII");
@@ -169,15 +173,8 @@ function padded(text) {
 }
 
 function encoded(path, values) {
-   const tags = values.map((one) => (typeof one === "string" ? "s" : Number.isInteger(one) ? "i" : "f"));
-   const parts = values.map((one, n) => {
-      if (tags[n] === "s") return padded(one);
-      const bytes = Buffer.alloc(4);
-      if (tags[n] === "i") bytes.writeInt32BE(one);
-      else bytes.writeFloatBE(one);
-      return bytes;
-   });
-   return Buffer.concat([padded(path), padded(`,${tags.join("")}`), ...parts]);
+   values.forEach((one) => typed(one, "string", `what a number becomes is not documented: an argument of ${path}`));
+   return Buffer.concat([padded(path), padded(`,${"s".repeat(values.length)}`), ...values.map(padded)]);
 }
 
 function decoded(packet) {
@@ -193,13 +190,17 @@ function decoded(packet) {
    const read = { s: text, i: () => packet.readInt32BE((at += 4) - 4), f: () => packet.readFloatBE((at += 4) - 4) };
    Object.assign(read, { T: () => true, F: () => false, d: () => packet.readDoubleBE((at += 8) - 8) });
    const values = [...tags.slice(1)].map((tag) => read[tag]());
-   const of = (type) => (i) => typed(values[i], type, `argument ${i} of ${path}`);
+   // Each getter takes the one type it is named after.
+   const of = (tag) => (i) => {
+      need(tags[i + 1] === tag, `argument ${i} of ${path} has the type ${tags[i + 1]}, not ${tag}`);
+      return values[i];
+   };
    return {
       getAddressPattern: () => path,
       getTypeTag: () => tags,
-      getString: of("string"),
-      getInt: of("number"),
-      getFloat: of("number"),
+      getString: of("s"),
+      getInt: of("i"),
+      getFloat: of("f"),
       getArguments: () => ({ size: () => values.length, get: (i) => values[i] }),
    };
 }

@@ -9,6 +9,7 @@ host.defineController("Stembridge", "Stembridge", "0.1.0", "6f9d1c1e-52a7-4c0b-9
 host.defineMidiPorts(0, 0);
 
 var API = 1;
+var VERSION = "0.1.0";
 var HOST = "127.0.0.1";
 var ENGINE_PORT = 9129;
 var OWN_PORT = 9139; // answers are sent there: a script cannot listen on the port it sends from
@@ -123,8 +124,8 @@ function gesture(kind) {
    subscribe();
    send("/stembridge/ping", [], function (pong) {
       if (pong.getInt(2) !== API) {
-         return tell("The Stembridge engine (version " + pong.getString(1) + ") and this script do not fit together, so " +
-            "nothing was sent. Install again: stembridge install bitwig");
+         return tell("The Stembridge engine (version " + pong.getString(1) + ") and this script (version " + VERSION +
+            ") do not fit together, so nothing was sent. Install again: stembridge install bitwig");
       }
       send("/stembridge/submit", [ascii(JSON.stringify(fields))], function (ack) {
          request.job = ack.getString(1);
@@ -155,13 +156,17 @@ function showProgress() {
 // The engine -------------------------------------------------------------------------------------------------------
 
 function subscribe() {
-   send("/stembridge/subscribe", [HOST, OWN_PORT, "reply"], function () {}, null, function () {});
+   send("/stembridge/subscribe", [HOST, String(OWN_PORT), "reply"], function () {}, null, function () {});
 }
 
+// Values are texts: what a number of JavaScript's becomes on the wire is Bitwig's secret, and the engine reads both.
 function send(address, values, onAnswer, onError, onSilence) {
    var rid = "bitwig-" + run + "-" + nextRid++;
    waiting[rid] = { sentMs: Date.now(), onAnswer: onAnswer, onError: onError, onSilence: onSilence };
-   engine.sendMessage.apply(engine, [address, rid].concat(values));
+   // A method of Bitwig's is not a function of JavaScript's: it has no `apply`.
+   if (values.length === 0) engine.sendMessage(address, rid);
+   else if (values.length === 1) engine.sendMessage(address, rid, values[0]);
+   else engine.sendMessage(address, rid, values[0], values[1], values[2]);
 }
 
 function answered(message) {
@@ -223,7 +228,7 @@ function look(request) {
 
 // The words the engine worked with: it made them of the track's name.
 function withPrompt(request, use) {
-   send("/stembridge/jobs", [0], function (jobs) {
+   send("/stembridge/jobs", ["0"], function (jobs) {
       var values = jobs.getArguments();
       for (var i = 1; i + 3 < values.size(); i++) {
          if (values.get(i) === request.job) return use(values.get(i + 3));
