@@ -1,11 +1,22 @@
-"""`python -m training STAGE …`: bank, train, evaluate, scores, export; flow_bank, flow_train, flow_export, distil."""
+"""`python -m training STAGE …`: bank, train, export, presence, evaluate, scores; flow_bank, flow_train, flow_export, distil."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-STAGES = ("bank", "train", "evaluate", "scores", "export", "flow_bank", "flow_train", "flow_export", "distil")
+STAGES = (
+    "bank",
+    "train",
+    "export",
+    "presence",
+    "evaluate",
+    "scores",
+    "flow_bank",
+    "flow_train",
+    "flow_export",
+    "distil",
+)
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in STAGES:

@@ -23,8 +23,9 @@ from engine.model.config import SAMPLE_RATE, SpectralSizes
 from engine.model.spectral_codec import SpectralCodec, basis, window
 from training.mixing import Bank
 
-SPECTRAL: Final = SpectralSizes(hop=960, n_channels=128)
-"""20 ms a frame and the band below 3.2 kHz: 50 frames a second of 128 channels, as many as the released models'."""
+SPECTRAL: Final = SpectralSizes(hop=960, n_channels=80)
+"""20 ms a frame and the band below 2 kHz. A lapped transform needs two values a second for each Hz, and the transformer
+must carry noise and latents of target and rest beside the mixture's through its width: 3 * 80 channels fit in 256."""
 CODEC: Final = "codec.safetensors"
 LEVEL_DB: Final = (-20.0, 5.0)
 """Mean and deviation of a mixture's RMS, in dB of full scale within the band."""

@@ -1,4 +1,4 @@
-"""Training examples of the flow model: a mixture's latents, those of what is asked and of the rest, prompt and spans."""
+"""Training examples of the flow model: latents of a mixture, of what is asked and of the rest; a prompt and spans."""
 
 from __future__ import annotations
 

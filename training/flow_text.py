@@ -15,7 +15,7 @@ from torch import Tensor
 
 from training.phrases import concepts
 
-CONCEPTS: Final = ("drums", "bass", "guitar", "piano", "strings", "vocals", "brass", "woodwinds", "synth")
+CONCEPTS: Final = ("drums", "bass", "guitar", "vocals", "strings")
 """What the flow model is asked for."""
 DIM: Final = 64
 _SPECIAL: Final = ("<pad>", "</s>", "<unk>")

@@ -52,11 +52,12 @@ def average(ema: nn.Module, net: nn.Module, step: int) -> None:
     """Move the averaged weights towards the present ones."""
     keep = min(_EMA, (step + 1) / (step + 10))
     with torch.no_grad():
-        for old, new in zip(ema.parameters(), net.parameters(), strict=True):
-            old.lerp_(new, 1 - keep)
+        torch._foreach_lerp_([*ema.parameters()], [*net.parameters()], 1 - keep)
 
 
-def matching_loss(net: nn.ModuleDict, tokenizer: Any, folder: Path, rows: list[FlowExample], draw: torch.Generator) -> Tensor:  # fmt: skip
+def matching_loss(
+    net: nn.ModuleDict, tokenizer: Any, folder: Path, rows: list[FlowExample], draw: torch.Generator
+) -> Tensor:
     """Mean squared error of the velocity, a value a row."""
     mixture, latents, tokens = latents_of(folder, rows)
     text, mask = features_of(tokenizer, net["text"], [row.prompt for row in rows])
@@ -75,7 +76,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--budget-s", type=float, default=4000)
     parser.add_argument("--piece-s", type=float, default=None)
-    parser.add_argument("--dim", type=int, default=320)
+    parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
@@ -91,7 +92,7 @@ def main(argv: list[str]) -> None:
     net = nn.ModuleDict({"dit": fresh(sizes, args.seed), "text": build_encoder(tokenizer.get_vocab_size())})
     ema = copy.deepcopy(net)
     used = [p for name, p in net.named_parameters() if ".video_" not in f".{name}"]  # no pictures: as a clip without
-    optimizer = torch.optim.AdamW(used, lr=PEAK_RATE, betas=(0.9, 0.95), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(used, lr=PEAK_RATE, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
     path = args.out / "checkpoint.pt"
     step, spent_s, curve = 0, 0.0, []
     if path.exists():

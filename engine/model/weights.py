@@ -22,7 +22,7 @@ from torch import Tensor
 
 from engine.bundle import MANIFEST, SCHEMA, Bundle
 from engine.errors import StembridgeError
-from engine.model.config import SAMPLE_RATE, TEXT_TOKENS, Sizes
+from engine.model.config import SAMPLE_RATE, TEXT_TOKENS, Sizes, SpectralSizes
 from engine.model.convert import Named, convert_codec, convert_dit, convert_watermark
 from engine.model.derive import check_config, sizes_of
 from engine.model.network import Network, Precision, assemble
@@ -57,6 +57,7 @@ def import_folder(folder: Path, out: Path, *, name: str, title: str = "SAM Audio
     sizes = sizes_of(shapes, positions)
     fates = check_keys(shapes, sizes)
     check_config(config, sizes)
+    own = isinstance(sizes.codec, SpectralSizes)  # no released model has this codec: its folder says whose it is
     if out.exists():
         raise StembridgeError(
             "output_not_writable", f"{out} exists already.", "Choose another name, or remove the model first."
@@ -69,9 +70,9 @@ def import_folder(folder: Path, out: Path, *, name: str, title: str = "SAM Audio
             "schema": SCHEMA,
             "name": name,
             "kind": "flow",
-            "title": title,
+            "title": str(config.get("title", title)) if own else title,
             "version": "1",
-            "licence": LICENCE,
+            "licence": str(config.get("licence", "unknown")) if own else LICENCE,
             "files": {file: {"sha256": done.sha256, "bytes": done.n_bytes} for file, done in files.items()},
             "sample_rate": SAMPLE_RATE,
             "text_tokens": TEXT_TOKENS,
