@@ -5,12 +5,13 @@ A preset says only what it wants to set; a request's own fields win over it. A u
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -20,8 +21,9 @@ from bridge.paths import is_device_name
 from bridge.plugins.chain import Chain, Place, read_tables, to_text, wrong_tables
 from bridge.toml_file import Source, read_toml
 from bridge.vocabulary import load_vocabulary, user_file
+from engine import models
 from engine.errors import StembridgeError
-from engine.request import Keep, Output, Quality, SeparationRequest
+from engine.request import Keep, Output, Quality, SeparationRequest, Span
 
 SCHEMA: Final = 1
 VOCABULARY: Final = "vocabulary.toml"
@@ -153,6 +155,18 @@ def find_preset(name: str, presets: Mapping[str, Preset], user_dir: Path | None 
         f"There is no preset {name[:60]!r}." + (f" Did you mean {near[0]!r}?" if near else ""),
         f"The presets are {', '.join(sorted(presets)) or 'none'}.",
     )
+
+
+def model_for(preset: Preset, choose: Callable[[SeparationRequest], str] = models.choose) -> str | None:
+    """The model of this machine that answers a preset's prompt, perhaps only where spans say when it sounds; None where
+    there is none, and `""` where the prompt is the track's name."""
+    if preset.prompt is None:
+        return ""
+    asked = SeparationRequest((Path("preset"),), preset.prompt, Path(), model=preset.model)
+    for spans in ((), (Span("+", 0.0, 1.0),)):
+        with contextlib.suppress(StembridgeError):
+            return choose(replace(asked, spans=spans))
+    return None
 
 
 def check_presets(paths: Iterable[Path] = ()) -> list[StembridgeError]:

@@ -17,7 +17,7 @@ from bridge.intake import to_request
 from bridge.paths import local_policy
 from bridge.plugins.chain import BUILT_INS, from_text, read_tables, to_text, wrong_tables
 from bridge.plugins.process import Worker
-from bridge.presets import MAX_NAME_BYTES, Preset, check_presets, find_preset, load_presets
+from bridge.presets import MAX_NAME_BYTES, Preset, check_presets, find_preset, load_presets, model_for
 from bridge.prompts import prompt_from_track
 from engine.errors import StembridgeError
 from engine.masks.intent import read_intent
@@ -64,8 +64,6 @@ def test_a_shipped_preset_is_described_and_makes_a_request(preset):
     )
     assert request.prompt == (preset.prompt or "lead vocals")
     assert preset.prompt is None or prompt_from_track(preset.prompt) == preset.prompt
-    answered = preset.prompt is None or read_intent(preset.prompt) is not None
-    assert answered != ("Needs an open-vocabulary model." in preset.description)
 
 
 @pytest.mark.parametrize("name", ["extract-vocals", "remove-vocals", "dialogue"])
@@ -73,6 +71,19 @@ def test_the_embedded_model_answers_them(name):
     intent = read_intent(OURS[name].prompt or "")
     assert intent is not None
     assert intent.stem == "vocals"
+
+
+def test_the_model_that_answers_a_preset_is_told():
+    def choose(request) -> str:
+        if request.prompt == "bass" and not request.spans:
+            raise StembridgeError("unsupported_prompt", "Only where it is marked.")
+        if request.prompt == "crowd":
+            raise StembridgeError("unsupported_prompt", "Never.")
+        return f"for {request.prompt}"
+
+    names = ("extract-drums", "extract-bass", "extract-crowd", "de-bleed")
+    assert [model_for(OURS[name], choose) for name in names] == ["for drums", "for bass", None, ""]
+    assert model_for(OURS["karaoke"]) == "spleeter-2stems"
 
 
 def test_karaoke_is_the_residual_of_the_vocals():

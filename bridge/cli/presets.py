@@ -17,13 +17,17 @@ presets = typer.Typer(name="presets", help="Presets: requests with a name.", no_
 @presets.command("list")
 def list_presets(as_json: asking.AsJson = False) -> None:
     """All presets: those that came with Stembridge and your own."""
-    from bridge.presets import load_presets, user_folder
+    from bridge.presets import load_presets, model_for, user_folder
 
-    found = sorted(load_presets().items())
+    found = [(name, preset, model_for(preset)) for name, preset in sorted(load_presets().items())]
     if as_json:
-        console.write_json([{"name": name, "title": p.title, "description": p.description} for name, p in found])
+        told = [{"name": n, "title": p.title, "description": p.description, "model": model} for n, p, model in found]
+        console.write_json(told)
         return
-    console.write_table(("name", "title", "what it does"), [(n, p.title, p.description) for n, p in found], wide=2)
+    rows = [(n, p.title, "none here" if m is None else m or "as the track", p.description) for n, p, m in found]
+    console.write_table(("name", "title", "model", "what it does"), rows, wide=3)
+    if any(model is None for _, _, model in found):
+        console.note("none here: no model of this machine was found good at it; --model prompted tries all the same.")
     console.note(f"Your own go into {user_folder()}.")
 
 
