@@ -89,12 +89,16 @@ def plan(config_dir: Path, mailbox: Path) -> list[PlannedFile]:
 
 
 def restored(config_dir: Path) -> list[PlannedFile]:
-    """The list of scripts in use without ours, where ours are in it. Raises `StembridgeError` (`daw_not_found`)."""
+    """The list of scripts in use without ours, where ours are in it; empty where it was made for them and nobody else's
+    are in it now. Raises `StembridgeError` (`daw_not_found`).
+    """
     major_version(config_dir)
     text = text_of(config_dir / _LIST)
     if text is None or not (ardour_slots.slots(text) or ardour_slots.PREFIX in text):
         return []
     without = ardour_slots.deactivated(text)
+    if ardour_slots.is_empty(without) and not (config_dir / _BACKUP).exists():
+        return [PlannedFile(config_dir / _LIST, b"", "the list, which holds nothing but ours", shared=True)]
     return [PlannedFile(config_dir / _LIST, without.encode(), "the list without ours", shared=True)]
 
 

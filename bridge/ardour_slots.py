@@ -78,6 +78,12 @@ def deactivated(text: str | None) -> str:
     return _text(root)
 
 
+def is_empty(text: str) -> bool:
+    """Whether no script at all is switched on in a `ui_scripts` text. Raises as `slots` does."""
+    root = _parse(text)
+    return not _used(_actions(root)) and next(root.iter("LuaCallback"), None) is None
+
+
 def _parse(text: str | None) -> ET.Element:
     if text is None:
         return ET.fromstring("<UIScripts><ActionScript lua='Lua 5.3'/><ActionHooks/></UIScripts>")

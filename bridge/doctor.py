@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import platformdirs
 
-from bridge import install, presets
+from bridge import install, install_elsewhere, presets
 from bridge.codec import decode_answer, encode
 from bridge.paths import default_out_root
 from bridge.plugins.places import require_host
@@ -168,7 +168,7 @@ def _daws() -> Iterator[Finding]:
         if not host.own:
             continue
         command = f"stembridge install {host.key}"
-        folders = host.folders()
+        folders = install_elsewhere.all_folders(host)
         if not folders:
             yield Finding(host.name, "note", "not found on this machine", f"{host.how_to_find} Then: {command}")
         for folder in folders:

@@ -69,14 +69,15 @@ class Host:
     how_to_find: str
     """What to do when `folders` finds none."""
     next_steps: tuple[str, ...]
-    """What a person does after the installation, line by line."""
+    """What a person does after the installation, line by line; `{folder}` stands for the folder."""
     needs_mailbox: bool = True
     makes: tuple[str, ...] = ()
     """Further folders made under the DAW's; they are taken away when they are empty."""
     label: Callable[[Path], str] = lambda folder: ""
     """The name with the DAW's version, where its folder tells; empty: the name."""
     restored: Callable[[Path], list[PlannedFile]] = _nothing
-    """The shared files as they must read without our part; none that reads so already."""
+    """The shared files as they must read without our part; none that reads so already. Empty content: the file was made
+    for ours, and goes."""
     actions: Callable[[Path], dict[str, int]] = lambda folder: {}
     """The numbers the DAW gives our actions, where it does so when they are installed."""
     switched_on: Callable[[Path], list[str]] = _nothing
@@ -170,7 +171,10 @@ def uninstall(target: Host, folder: Path) -> list[Path]:
     places = {folder / part for part in (*made, *target.makes)} | ({folder} if target.makes else set())
     try:
         for file in restored:
-            _write(file)
+            if file.content:
+                _write(file)
+            else:
+                file.path.unlink()
         for path in gone:
             path.unlink()
         for place in sorted(places, key=lambda place: -len(place.parts)):

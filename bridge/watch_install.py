@@ -43,7 +43,10 @@ HOST: Final = Host(
     plan=plan,
     own="",
     how_to_find="Name a folder with --path.",
-    next_steps=("Start `stembridge watch FOLDER`, and drop bounces named “name - prompt.wav” in its In.",),
+    next_steps=(
+        'Start in a terminal, and leave running: stembridge watch "{folder}"',
+        "Then drop bounces named “name - prompt.wav” in its In; the stems come to its Out.",
+    ),
     needs_mailbox=False,
     makes=(IN, OUT),
 )

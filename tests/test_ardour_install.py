@@ -145,13 +145,27 @@ def test_uninstall_takes_away_exactly_what_install_wrote(tmp_path: Path, ui_scri
     mine.write_text("-- mine")
     written = install.install(HOST, folder, tmp_path / "mailbox")
     assert set(install.uninstall(HOST, folder)) == set(written)
-    assert {path for path in folder.rglob("*") if path.is_file()} == {mine, folder / "ui_scripts"}
     assert not (folder / "stembridge").exists()
-    text = (folder / "ui_scripts").read_text()
-    assert run(chunk_of(text)) == (run(OTHERS) if ui_scripts else {})
-    assert [h.get("name") for h in ET.fromstring(text).iter("LuaCallback")] == (["My hook"] if ui_scripts else [])
     assert install.installed_version(HOST, folder) is None
     assert install.uninstall(HOST, folder) == []
+    left = {path for path in folder.rglob("*") if path.is_file()}
+    assert left == ({mine, folder / "ui_scripts"} if ui_scripts else {mine})
+    if not ui_scripts:  # the list was made for ours
+        return
+    text = (folder / "ui_scripts").read_text()
+    assert run(chunk_of(text)) == run(OTHERS)
+    assert [h.get("name") for h in ET.fromstring(text).iter("LuaCallback")] == ["My hook"]
+
+
+def test_a_list_that_others_use_by_now_stays(tmp_path: Path) -> None:
+    folder = config_dir(tmp_path, None)
+    install.install(HOST, folder, tmp_path / "mailbox")
+    text = (folder / "ui_scripts").read_text()
+    hook = '<LuaCallback lua="Lua 5.3" id="77" name="My hook" signals="0">cw==</LuaCallback></ActionHooks>'
+    (folder / "ui_scripts").write_text(text.replace("</ActionHooks>", hook))
+    install.uninstall(HOST, folder)
+    left = ET.fromstring((folder / "ui_scripts").read_text())
+    assert [element.get("name") for element in left.iter("LuaCallback")] == ["My hook"]
 
 
 @pytest.mark.parametrize(

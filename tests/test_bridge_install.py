@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bridge import install
+from bridge import doctor, install, install_elsewhere
 from bridge.__main__ import main
 from bridge.install import RECORD, Host, PlannedFile
 from engine.errors import ExitCode, StembridgeError
+from engine.separate import stembridge_version
 
 LIST = "shared.txt"
 
@@ -134,10 +135,45 @@ def test_the_command_line_shows_before_it_takes_away(tmp_path: Path, capsys: pyt
     there = tree(folder)
     capsys.readouterr()
     assert main(["install", *where, "--uninstall", "--dry-run"]) == ExitCode.DONE
-    announced = {line.removeprefix("would remove ") for line in capsys.readouterr().out.splitlines()}
+    announced = {line.removeprefix("would remove ").split(" (")[0] for line in capsys.readouterr().out.splitlines()}
     assert tree(folder) == there
     assert main(["install", *where, "--uninstall"]) == ExitCode.DONE
     removed = {line.removeprefix("removed ") for line in capsys.readouterr().out.splitlines()}
-    assert removed == announced | {str(folder / "ui_scripts")}
+    assert removed == announced
+    assert str(folder / "ui_scripts") in removed
+    assert list(folder.iterdir()) == []
+    assert main(["install", *where, "--uninstall"]) == ExitCode.DONE
+    assert f"Nothing of Stembridge's is in {folder}." in capsys.readouterr().err
     assert main(["install", "cubase"]) == ExitCode.BAD_REQUEST
     assert install.names() in capsys.readouterr().err
+
+
+def test_a_folder_that_was_named_is_known_from_then_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    portable = tmp_path / "stick" / "REAPER"
+    portable.mkdir(parents=True)
+    (portable / "reaper.ini").write_text("")
+    box = ["--mailbox", str(tmp_path / "box")]
+    assert main(["install", "reaper", *box]) == ExitCode.NOT_READY  # no REAPER is found by itself
+    assert main(["install", "reaper", "--path", str(portable), *box]) == ExitCode.DONE
+    capsys.readouterr()
+    assert [f.detail for f in doctor._daws() if f.what == "REAPER"] == [
+        f"scripts of version {stembridge_version()} in {portable}"
+    ]
+    record = next(portable.rglob(RECORD))
+    record.write_text(record.read_text().replace(f'"{stembridge_version()}"', '"0.0.1"'))
+    assert [f.state for f in doctor._daws() if f.what == "REAPER"] == ["note"]
+    assert main(["install", "reaper", *box]) == ExitCode.DONE  # it is brought up to date with the others
+    assert [f.state for f in doctor._daws() if f.what == "REAPER"] == ["ok"]
+    assert main(["install", "reaper", "--uninstall"]) == ExitCode.DONE
+    assert [f.detail for f in doctor._daws() if f.what == "REAPER"] == ["not found on this machine"]
+
+
+@pytest.mark.parametrize("torn", ["", "{", "[]", "null", '{"reaper": 3}', '{"reaper": [4, "/nowhere"]}'])
+def test_a_torn_note_of_named_folders_is_passed_over(torn: str, tmp_path: Path) -> None:
+    install_elsewhere._path().parent.mkdir(parents=True)
+    install_elsewhere._path().write_text(torn)
+    reaper = install.host("reaper")
+    assert install_elsewhere.all_folders(reaper) == []
+    install_elsewhere.remember("reaper", tmp_path)
+    install_elsewhere.forget("reaper", tmp_path)
+    assert install_elsewhere.all_folders(reaper) == []

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bridge import install as scheme
+from bridge import install_elsewhere as elsewhere
 from bridge.cli import console
 from engine.errors import StembridgeError
 
@@ -28,19 +29,25 @@ def install(
 ) -> None:
     """Put the scripts where the DAW finds them (close it first), or make a folder for `stembridge watch`."""
     target = scheme.host(what.lower())
-    folders = [folder.expanduser().absolute()] if folder else target.folders()
+    folders = [folder.expanduser().absolute()] if folder else elsewhere.all_folders(target)
     if not folders:
         raise StembridgeError("daw_not_found", f"{target.name} was not found on this machine.", target.how_to_find)
     box = (mailbox or scheme.default_mailbox()).expanduser().absolute()
     for place in folders:
         if remove and dry_run:
+            for file in target.restored(place):
+                console.write_line(f"would {'rewrite' if file.content else 'remove'} {file.path} ({file.what})")
             for path in scheme.to_take_away(target, place):
                 console.write_line(f"would remove {path}")
         elif remove:
             for line in target.switched_off(place):
                 console.note(line)
-            for path in scheme.uninstall(target, place):
-                console.write_line(f"removed {path}")
+            gone = scheme.uninstall(target, place)
+            elsewhere.forget(target.key, place)
+            for path in gone:
+                console.write_line(f"{'rewrote' if path.exists() else 'removed'} {path}")
+            if not gone:
+                console.note(f"Nothing of Stembridge's is in {place}.")
         else:
             for file in scheme.planned(target, place, box):
                 console.write_line(f"{'would write' if dry_run else 'writing'} {file.path} ({file.what})")
@@ -48,10 +55,12 @@ def install(
                 continue
             n_written = len(scheme.install(target, place, box))
             console.write_line(f"{n_written} file{'s' * (n_written != 1)} written and read back.")
+            if folder and target.own:
+                elsewhere.remember(target.key, place)
             for name, slot in target.actions(place).items():
                 console.write_line(f"action {slot}: {name}")
             for line in target.switched_on(place):
                 console.note(line)
     if not remove and not dry_run:
         for line in target.next_steps:
-            console.note(line)
+            console.note(line.replace("{folder}", str(folders[0])))
