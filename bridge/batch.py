@@ -201,7 +201,7 @@ class _Planner:
         elif self._repeated(clip):
             code, text = "looped", OBSTACLES["looped"]
         elif missing is not None:
-            code, text = "file_not_found", f"Its file {missing.reference!r} is not on this machine."
+            code, text = "file_not_found", f"Its file {missing.reference} is not on this machine."
         else:
             return None
         return Skipped(track.name, clip.name, clip.position_s, code, text)

@@ -137,6 +137,17 @@ def report_json(
     }
 
 
+def require_all_planned(plan: BatchPlan, command: str) -> None:
+    """Raises `StembridgeError` (`partly_done`) where clips cannot be used; `command` is what renders the others."""
+    problems = sum(skip.problem for skip in plan.skipped)
+    if problems:
+        raise StembridgeError(
+            "partly_done",
+            f"{counted(problems, 'clip')} cannot be used; the plan above tells why.",
+            f"Mend {'it' if problems == 1 else 'them'} in the DAW first, or render the others now: {command}",
+        )
+
+
 def require_all_done(plan: BatchPlan, outcomes: Sequence[Outcome], retry: str) -> None:
     """Raises `StembridgeError` (`partly_done`) naming what failed or cannot be used, and the command."""
     failed = sum(outcome.error is not None for outcome in outcomes)
@@ -144,7 +155,7 @@ def require_all_done(plan: BatchPlan, outcomes: Sequence[Outcome], retry: str) -
     if not failed and not problems:
         return
     parts = [f"{failed} of {len(outcomes)} jobs failed"] if failed else []
-    parts += [f"{problems} clip{'s' * (problems > 1)} could not be used"] if problems else []
+    parts += [f"{counted(problems, 'clip')} could not be used"] if problems else []
     raise StembridgeError(
         "partly_done", f"{' and '.join(parts)}.", f"What is done stays done. Mend it, then run again: {retry}"
     )

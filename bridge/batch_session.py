@@ -65,7 +65,8 @@ def write_new_session(
     plan: BatchPlan, outcomes: Sequence[Outcome], out_dir: Path, read_as: tuple[int, int]
 ) -> Path | None:
     """Writes `<session> stems` beside the session, and answers its path; None where there is nothing to write or the
-    format cannot be written. A file that an earlier run wrote and nobody changed is replaced; others are left alone.
+    format cannot be written. A file that an earlier run wrote and nobody changed is replaced by one that holds all that
+    it holds; others are left alone.
 
     `read_as` is the session's `stamp` when it was read: hours may lie between. Raises `StembridgeError`: `bad_session`
     when it was saved since, `output_not_writable`, `disk_full`, and as the session's reader.
@@ -83,22 +84,25 @@ def write_new_session(
                 f"{old.name} was saved again while its stems were rendered, so no new session was made from it.",
                 "Run the same command again: what has not changed is not rendered again.",
             )
-        path = _free(old, record)
+        names = sorted({str(outcome.job.request.name) for outcome in outcomes if outcome.result is not None})
+        path = _free(old, record, names)
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         try:
             writer(plan.session, tracks, part)
             digest = _digest(part)
-            record.write_text(json.dumps({"path": str(path), "sha256": digest}), encoding="utf-8")
+            record.write_text(json.dumps({"path": str(path), "sha256": digest, "stems": names}), encoding="utf-8")
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
     return path
 
 
-def _free(old: Path, record: Path) -> Path:
+def _free(old: Path, record: Path, names: Sequence[str]) -> Path:
     try:
         mine = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        if not set(mine["stems"]) <= set(names):
+            mine = {}  # it was asked for with other words, and holds what this one will not
+    except (OSError, ValueError, KeyError, TypeError):
         mine = {}
     n = 1
     while True:

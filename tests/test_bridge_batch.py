@@ -362,6 +362,21 @@ def test_the_command_plans_renders_and_writes_a_session(song: Path, tmp_path: Pa
     assert sorted(p.name for p in song.parent.glob("*.rpp")) == ["Song stems.rpp", "Song.rpp"]
 
 
+def test_a_session_with_other_stems_is_not_replaced(song: Path, tmp_path: Path, capsys) -> None:
+    def written(*more: str) -> str:
+        assert run("session", song, "--out", tmp_path / "out", "--track", "Choir", "--json", *more) == 1
+        return Path(json.loads(capsys.readouterr().out)["new_session"]).name
+
+    assert written() == "Song stems.rpp"
+    assert written("--prompt", "speech", "--keep", "target") == "Song stems 2.rpp"  # it holds no choir
+    assert written("--prompt", "speech", "--keep", "target") == "Song stems 2.rpp"
+    assert written("--prompt", "speech", "--prompt", "choir") == "Song stems 2.rpp"
+    assert [track.name for track in read_session(song.with_name("Song stems.rpp")).tracks[2:]] == [
+        "Choir · choir",
+        "Choir · no choir",
+    ]
+
+
 def test_a_session_saved_meanwhile_is_not_added_to(song: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     from bridge import batch_run
 

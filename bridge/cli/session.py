@@ -16,6 +16,7 @@ from engine.errors import StembridgeError
 
 if TYPE_CHECKING:
     from bridge.batch import BatchPlan, PlannedJob
+    from bridge.batch_memory import Earlier
     from bridge.batch_run import Render
     from engine.jobs.job import JobEvent
 
@@ -60,12 +61,12 @@ def session(
     if dry_run:
         if as_json:
             console.write_json(batch_report.plan_json(plan, earlier, jobs))
-        batch_report.require_all_done(plan, (), retry)
+        batch_report.require_all_planned(plan, retry)
         return
     with (
         _workers(cluster, jobs, plan, out_dir) as (render, n_lanes),
         console.stoppable() as stopped,
-        _progress(plan, as_json) as on_event,
+        _progress(plan, earlier, as_json) as on_event,
     ):
         made = batch_whole.render_session(
             plan,
@@ -121,9 +122,10 @@ def _workers(cluster: str | None, jobs: int, plan: BatchPlan, out_dir: Path) -> 
 
 
 @contextmanager
-def _progress(plan: BatchPlan, quiet: bool) -> Iterator[Callable[[PlannedJob, JobEvent], None]]:
+def _progress(plan: BatchPlan, earlier: Earlier, quiet: bool) -> Iterator[Callable[[PlannedJob, JobEvent], None]]:
     """Two bars on a terminal, the whole and the job that runs; elsewhere a line a job, where JSON is not wanted."""
-    n_done = 0
+    done = [job for job in plan.jobs if earlier.is_done(job)]
+    n_done = len(done)
     total_s = max(plan.audio_s, 1e-9)
 
     def count(event: JobEvent) -> bool:
@@ -152,7 +154,7 @@ def _progress(plan: BatchPlan, quiet: bool) -> Iterator[Callable[[PlannedJob, Jo
     )
     with bars:
         whole, running = bars.add_task("all", total=total_s), bars.add_task("", total=1.0)
-        finished_s = 0.0
+        finished_s = sum(job.length_s for job in done)
 
         def show(job: PlannedJob, event: JobEvent) -> None:
             nonlocal finished_s
