@@ -1,4 +1,4 @@
-"""`python -m training STAGE …`: bank, train, export, presence, evaluate, scores; flow_bank, flow_train, flow_export, distil."""
+"""`python -m training STAGE …`; the stages are listed below, training/README.md says in which order they go."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ STAGES = (
     "flow_bank",
     "flow_train",
     "flow_export",
+    "flow_scores",
     "distil",
 )
 

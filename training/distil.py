@@ -50,7 +50,9 @@ def answers(
     return solve(velocity, noise, plan)
 
 
-def make_pairs(net: nn.ModuleDict, tokenizer: Any, spectra: Path, out: Path, n: int, size: tuple[int, int], nfe: int) -> None:  # fmt: skip
+def make_pairs(
+    net: nn.ModuleDict, tokenizer: Any, spectra: Path, out: Path, n: int, size: tuple[int, int], nfe: int
+) -> None:
     """Answer `n` mixtures in pieces of `size` (rows, frames), each in a file of its own."""
     n_rows, n_frames = size
     for number in range(-(-n // n_rows)):

@@ -49,6 +49,9 @@ def build_encoder(n_words: int, dim: int = DIM) -> Any:
 
 def save_encoder(tokenizer: Any, model: Any, folder: Path) -> None:
     """The folder that `engine.model.text.load_text_encoder` reads."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
