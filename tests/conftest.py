@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -47,6 +48,12 @@ def _missing(marker: str) -> str:
             return "torch is not installed"
         return "" if torch.cuda.is_available() else "no CUDA device"
     return ""
+
+
+def pytest_configure() -> None:
+    """Ctrl-C reaches what the tests start: a suite in a shell's background inherits that it is ignored, and passes it on."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
