@@ -51,7 +51,7 @@ def _missing(marker: str) -> str:
 
 
 def pytest_configure() -> None:
-    """Ctrl-C reaches what the tests start: a suite in a shell's background inherits that it is ignored, and passes it on."""
+    """Ctrl-C reaches what the tests start; a suite in a shell's background ignores it, and so would they."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
