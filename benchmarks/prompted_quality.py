@@ -51,7 +51,7 @@ def readme(scores: Mapping[str, Any], speed: Mapping[str, Any] | None) -> str:
 
 def card_sets(scores: Mapping[str, Any]) -> str:
     """The card's first block: the sets, then targets that come and go."""
-    return "\n".join([*_sets(scores), "", *_intermittent(scores)]) + "\n"
+    return "\n".join([*_sets(scores), "", *_intermittent(scores), "", *_presence(scores)]) + "\n"
 
 
 def card_concepts(scores: Mapping[str, Any]) -> str:
@@ -94,6 +94,20 @@ def _intermittent(scores: Mapping[str, Any]) -> Iterator[str]:
         rows = [row for row in _of(scores, name) if "text+span" in row]
         if rows:
             yield f"| {words} | {len(rows)} | {' | '.join(_gain(rows, c) for c in columns)} |"
+
+
+def _presence(scores: Mapping[str, Any]) -> Iterator[str]:
+    told = scores["presence"].get("held-out")
+    if told:
+        yield "| presence, on held-out songs | |"
+        yield "|---|---|"
+        yield f"| a sound that is there is judged likelier than one that is not | {100 * told['auc']:.0f} % of pairs |"
+        yield f"| Brier score (0 right and sure, 0.25 a coin) | {told['brier']:.2f} |"
+        before, after = (100 * told[f"absent_20_db_down{when}"] for when in ("_before", ""))
+        yield f"| absent prompts 20 dB below the mixture: by the mask, turned down | {before:.0f} %, {after:.0f} % |"
+        yield f"| what that costs a sound that is there, SDR, mean | {told['present_loss_db']:.2f} dB |"
+        named = [f"{100 * told[f'{what}_called_not_found']:.1f} %" for what in ("absent", "present")]
+        yield f"| said to be not found: absent, present | {', '.join(named)} |"
 
 
 def _concepts(scores: Mapping[str, Any], names: Iterable[str]) -> Iterator[str]:

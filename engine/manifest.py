@@ -69,7 +69,7 @@ def manifest_of(
         },
         "prompt": request.prompt,
         "answered_as": plan.answered_as,
-        "note": plan.note,
+        "note": separation.note,
         "spans": [[s.sign, s.start_s, s.end_s] for s in request.spans],
         "model": {
             "name": card.name,

@@ -114,7 +114,7 @@ def separate(
                 seed=request.seed,
                 seconds=round(time.monotonic() - began, 3),
                 cached=earlier is not None,
-                note=plan.note,
+                note=" ".join(filter(None, (plan.note, model.facts(plan).get("remark", "")))),
                 treated=treated,
             )
             manifest = manifest_of(request, region, info, model, plan, files, separation) | identity

@@ -115,15 +115,18 @@ class Synthesis:
             return np.zeros((self._sum.shape[0], 0), np.float32)
         window = hann(grid.n_fft)
         frames = np.fft.irfft(spectrum, grid.n_fft) * window
-        total = (n - 1) * grid.hop + grid.n_fft
+        starts = range(0, grid.n_fft, grid.hop)
+        total = (n - 1 + len(starts)) * grid.hop
         grow = total - self._sum.shape[1]
         self._sum = np.pad(self._sum, ((0, 0), (0, grow)))
         self._norm = np.pad(self._norm, (0, grow))
         square = window * window
-        for i in range(n):
-            at = slice(i * grid.hop, i * grid.hop + grid.n_fft)
-            self._sum[:, at] += frames[:, i]
-            self._norm[at] += square
+        # Part by part instead of frame by frame; the last parts first, so that earlier frames are added earlier.
+        for low in reversed(starts):
+            high = min(low + grid.hop, grid.n_fft)
+            at = slice(low, low + n * grid.hop)
+            self._sum[:, at].reshape(-1, n, grid.hop)[..., : high - low] += frames[:, :, low:high]
+            self._norm[at].reshape(n, grid.hop)[:, : high - low] += square[low:high]
         done = n * grid.hop
         out = cast(Samples, self._sum[:, :done] / np.maximum(self._norm[:done], _TINY))
         self._sum, self._norm = self._sum[:, done:], self._norm[done:]

@@ -73,7 +73,7 @@ def test_the_quality_table_is_arithmetic_on_the_rows() -> None:
         {"group": "rendered", "concept": "bass", "text": 9.0} | columns | spans | {"band-pass cut": 3.0},
         {"group": "real, crossed", "concept": "speech", "text": 2.0, "two stems": 8.0} | columns,
     ]
-    scores = {"about": {"measured": "today"}, "rows": rows, "absent": [[-25.0, 0.1], [-5.0, 0.9]]}
+    scores = {"about": {"measured": "today"}, "rows": rows, "absent": [[-25.0, 0.1], [-5.0, 0.9]], "presence": {}}
     scores |= {"good": ["bass"], "in part": ["bass", "drums"], "good with spans": []}
     table = prompted_quality.readme(scores, {"times_real_time": 31.0, "eight_prompts_over_one": 2.5})
     assert "| rendered, unseen instruments | 2 | −5.0 | **+6.5** | +3.0 | +1.0 | +0.0 | +12.0 |" in table

@@ -14,7 +14,9 @@ from engine import models
 from engine.bundle import Bundle, read_bundle
 from engine.errors import StembridgeError
 from engine.masks.features import features_of
-from engine.masks.prompted import PromptedModel, knows, presence_gain, read_prompt, span_frames
+from engine.masks.kept import Heard, Kept
+from engine.masks.presence import SIGNS, Calibration, read_calibration, signs_of, write_calibration
+from engine.masks.prompted import PromptedModel, knows, read_prompt, span_frames
 from engine.request import SeparationRequest, Span
 from engine.runtime import Ask
 from engine.stft import Grid
@@ -41,7 +43,8 @@ class Graph:
         balance = inputs["scale0"][0, 1]
         masks = np.stack([(1 + balance) / 2, (1 - balance) / 2])[None, None]
         spans = inputs["spans"][0, 0]
-        return [masks * (1 - 0.5 * (spans < 0)).astype(np.float32), np.array([[5.0]], np.float32)]
+        heard = np.full((1, 1, len(spans) // 8), 2.0, np.float32)
+        return [masks * (1 - 0.5 * (spans < 0)).astype(np.float32), heard, np.array([[5.0]], np.float32)]
 
 
 @pytest.fixture
@@ -54,7 +57,7 @@ def model(tmp_path, monkeypatch):
     facts = {
         "schema": 1, "name": "test", "kind": "prompted-mask", "title": "", "version": 1, "licence": "Apache-2.0",
         "rate_hz": RATE, "n_fft": 4096, "hop_samples": 2048, "n_bands": N_BANDS, "frames_multiple": 8,
-        "frames_window": 64, "n_tokens": 32, "n_text": 384, "presence_floor": 0.1, "phrases": ["hi-hat", "drum kit"],
+        "frames_window": 64, "n_tokens": 32, "n_text": 384, "phrases": ["hi-hat", "drum kit"],
         "files": {n: {"sha256": hashlib.sha256(c.encode()).hexdigest(), "bytes": len(c)} for n, c in files.items()},
     }  # fmt: skip
     (tmp_path / "bundle.json").write_text(json.dumps(facts), encoding="utf-8")
@@ -95,7 +98,7 @@ def test_each_channel_gets_its_own_mask(model):
 def test_windows_leave_no_seam(model):
     audio = noise(2, 12.0)
     whole = answer(model, audio, "drums")
-    alone = features_of(np.zeros((2, 1, 2049), np.complex64), model._edges)
+    alone = features_of(np.zeros((2, 1, 2049), np.complex64), model.edges)
     assert alone[0].shape == (3, N_BANDS, 1)
     model._window = 10_000
     np.testing.assert_allclose(answer(model, audio, "drums"), whole, atol=1e-5)
@@ -116,6 +119,42 @@ def test_a_second_prompt_on_the_same_sound_costs_no_trunk(model):
     model.close()
     answer(model, audio, "drums")
     assert model._trunk.calls == 2 * calls
+
+
+def test_a_mixture_known_by_its_key_is_not_even_read_again(model):
+    audio = noise(3, 25.0)
+    n = audio.shape[1]
+
+    def ask(prompt, mixture, key="mix"):
+        plan = model.plan(Ask(prompt, mixture_key=key))
+        return np.concatenate(list(model.estimate(mixture, 3, n, plan, lambda _: None)), axis=1)
+
+    def unread():
+        raise AssertionError("the mixture was read")
+        yield
+
+    first = ask("drums", [audio])
+    calls = model._trunk.calls
+    np.testing.assert_array_equal(ask("drums", unread()), first)
+    assert model._trunk.calls == calls
+    ask("drums", [audio], "another mixture")
+    assert model._trunk.calls == 2 * calls
+    model._kept.get("mix 0 0")
+    model._kept._found.popitem(last=False)  # some of it is gone: what is left serves, the rest is heard again
+    np.testing.assert_array_equal(ask("drums", [audio]), first)
+    assert 2 * calls < model._trunk.calls <= 3 * calls
+
+
+def test_what_is_kept_is_bounded_and_the_oldest_goes_first():
+    def heard(n_frames):
+        return Heard({"scale0": np.zeros((1, n_frames), np.float16)}, np.zeros((2, n_frames, 1), np.float32))
+
+    kept = Kept(3 * heard(100).n_bytes)
+    for name in "abc":
+        kept.put(name, heard(100))
+    assert kept.get("a") is not None  # asked for: now the youngest
+    kept.put("d", heard(100))
+    assert [name for name in "abcd" if kept.get(name) is not None] == ["a", "c", "d"]
 
 
 def test_everything_but_is_the_rest(model):
@@ -167,7 +206,7 @@ def test_the_manifest_says_how_sure_it_is(model):
     plan = model.plan(Ask("drums"))
     assert model.facts(plan) == {}
     answer(model, noise(2, 1.0), "drums")
-    assert model.facts(plan) == {"presence": pytest.approx(0.993)}
+    assert model.facts(plan) == {"presence": pytest.approx(0.993), "found": True}
 
 
 def test_it_makes_no_waveform_of_its_own(model):
@@ -197,11 +236,57 @@ def test_spans_become_frames():
     assert np.all(frames[44:] == -1)
 
 
-def test_an_absent_sound_is_26_db_down_and_a_likely_one_is_not_touched():
-    assert presence_gain(0.5, 0.1) == 1
-    assert presence_gain(1e-5, 0.1) == pytest.approx(0.05, rel=1e-5)
-    gains = [presence_gain(probability, 0.1) for probability in np.logspace(-4, 0, 30)]
+FITTED = Calibration((1.0, 0.5, 0.0, -2.0, 0.25), -1.0, 0.5, 0.2)
+
+
+def test_an_absent_sound_is_40_db_down_and_a_likely_one_is_not_touched():
+    assert FITTED.gain(0.5) == FITTED.gain(1.0) == 1
+    assert FITTED.gain(0.2) == FITTED.gain(0.0) == pytest.approx(0.01)
+    assert FITTED.gain(0.35) == pytest.approx(0.1)
+    gains = [FITTED.gain(probability) for probability in np.linspace(0, 1, 50)]
     assert gains == sorted(gains)
+
+
+def test_probability_is_logistic_and_never_overflows(tmp_path):
+    signs = {"logit": 1.0, "loudest": 2.0, "mean": 9.0, "passed": 0.5, "decided": 4.0}
+    assert FITTED.probability(signs) == pytest.approx(1 / (1 + np.exp(-1)))
+    assert FITTED.probability(signs | {"logit": 1e9}) == pytest.approx(1)
+    assert FITTED.probability(signs | {"logit": -1e9}) == pytest.approx(0)
+    write_calibration(tmp_path / "presence.json", FITTED)
+    assert read_calibration(tmp_path / "presence.json") == FITTED
+    said = json.loads((tmp_path / "presence.json").read_text(encoding="utf-8"))
+    said["weights"] = {"other": 1.0}
+    (tmp_path / "presence.json").write_text(json.dumps(said), encoding="utf-8")
+    with pytest.raises(ValueError, match="other"):
+        read_calibration(tmp_path / "presence.json")
+
+
+def test_signs_are_what_comes_out_and_how_decided_the_mask_is():
+    power = np.ones((2, 4, 8), np.float32)
+    gains = np.zeros_like(power)
+    gains[..., :4] = 1
+    heard = np.array([-1.0, 3.0], np.float32)
+    whole = signs_of(0.5, heard, gains, power)
+    assert list(whole) == list(SIGNS)
+    assert (whole["logit"], whole["loudest"], whole["mean"]) == (0.5, 3.0, 1.0)
+    assert whole["passed"] == pytest.approx(np.log10(0.5), abs=1e-4)
+    assert whole["decided"] == pytest.approx(1)
+    assert signs_of(0.5, heard, gains * 0 + 0.3, power)["decided"] == pytest.approx(0.3)
+    assert np.isfinite(list(signs_of(0.5, heard, gains * 0, power * 0).values())).all()
+
+
+def test_a_sound_that_is_not_found_leaves_next_to_nothing_and_says_so(model):
+    audio = noise(2, 3.0)
+    loud = answer(model, audio, "drums")
+    model._calibration = replace(FITTED, bias=-1e3)
+    np.testing.assert_allclose(answer(model, audio, "drums"), 0.01 * loud, atol=1e-4)
+    facts = model.facts(model.plan(Ask("drums")))
+    assert facts == {"presence": 0.0, "found": False, "remark": "This source was not found: drums."}
+    model._calibration = replace(FITTED, weights=(0.0,) * 5, bias=-1.0)
+    answer(model, audio, "drums")
+    assert model.facts(model.plan(Ask("drums")))["remark"] == "It is not sure that this source is there: drums."
+    # Who marks where it is knows better.
+    np.testing.assert_allclose(answer(model, audio, "drums", (Span("+", 1.0, 2.0),)), loud, atol=2e-3)
 
 
 @pytest.mark.parametrize(

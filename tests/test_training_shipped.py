@@ -40,7 +40,7 @@ def chosen(prompt, spans=()):
 def test_it_is_whole_and_at_most_30_mb(bundle):
     for name in bundle.files:
         assert bundle.path(name).stat().st_size == bundle.files[name]["bytes"]
-    assert set(bundle.files) == {"text.onnx", "trunk.onnx", "head.onnx", "vocab.txt"}
+    assert set(bundle.files) == {"text.onnx", "trunk.onnx", "head.onnx", "vocab.txt", "presence.json"}
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 30e6
     assert (FOLDER / "LICENSE").is_file()
     assert (FOLDER / "PROVENANCE.md").is_file()

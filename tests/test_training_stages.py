@@ -14,7 +14,7 @@ if not os.environ.get("CI"):
 import torch
 
 from engine.masks.bands import to_bands
-from training import bank, mixing, train
+from training import bank, mixing, presence, scores, train
 from training.bank import Studio, choose_sources
 from training.baselines import bandpasses, harmonic_percussive, ideal_banded, ideal_ratio
 from training.evaluate import answered_in_part, answered_well, answered_well_with_spans
@@ -229,6 +229,41 @@ def test_only_what_beats_every_baseline_is_answered_well():
         row("piano", 3.5, **spans, **{"text+span": 5.0})
     ] * 3
     assert answered_well_with_spans(rows + marked) == ["flute"]
+
+
+def judged_row(there, logit, level_db=-10.0):
+    signs = {"logit": logit, "loudest": 0.0, "mean": 0.0, "passed": 0.0, "decided": 0.5}
+    # A target that comes out whole, with an error 10 dB below it.
+    return {"there": there, **signs, "level_db": level_db} | (
+        {"out": 1.1, "common": 1.0, "target": 1.0} if there else {}
+    )
+
+
+def test_presence_is_fitted_and_what_is_there_loses_little():
+    rng = np.random.default_rng(0)
+    rows = [judged_row(True, x) for x in rng.normal(1.5, 1, 400)] + [
+        judged_row(False, x) for x in rng.normal(-1.5, 1, 100)
+    ]
+    fitted = presence.fit(rows)
+    found = presence.judged(fitted, rows)
+    assert found["auc"] > 0.95
+    assert found["brier"] < 0.1
+    assert found["present_loss_db"] <= presence.MAY_LOSE_DB
+    assert found["absent_20_db_down_before"] == 0
+    assert found["absent_20_db_down"] > 0.5
+    # As likely there as not, though four of five rows were there.
+    assert fitted.probability(judged_row(True, 0.0)) == pytest.approx(0.5, abs=0.1)
+    mixed = [judged_row(i % 2 == 0, x) for i, x in enumerate(rng.normal(0, 1, 400))]
+    assert presence.consequences(presence.fit(mixed), mixed)[0] <= presence.MAY_LOSE_DB
+
+
+def test_scores_of_several_parts_are_put_together_and_those_of_other_weights_refused():
+    one = {"weights": "a", "rows": [row("drums", 6.0, **{"text+span": 7.123456})], "absent": [[-21.2345, 0.1]]}
+    found = scores.merged([one, one | {"rows": [row("drums", 6.0)] * 2}], "today")
+    assert (found["about"], found["good"], len(found["rows"])) == ({"measured": "today", "weights": "a"}, ["drums"], 3)
+    assert found["rows"][0]["text+span"] == 7.12
+    with pytest.raises(ValueError, match="several weights"):
+        scores.merged([one, one | {"weights": "b"}], "today")
 
 
 def test_one_trunk_pass_answers_many_prompts_alike():

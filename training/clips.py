@@ -40,7 +40,7 @@ class Clip:
     """Concepts that are not in it."""
 
 
-def rendered(folder: Path, n_clips: int, seed: int = 7) -> Iterator[Clip]:
+def rendered(folder: Path, n_clips: int, seed: int = 7, n_absent: int = 2) -> Iterator[Clip]:
     """Clips of held-out songs: two to four sources besides the drums, concepts that come rarely first."""
     rng = np.random.default_rng(seed)
     asked_often: dict[str, int] = dict.fromkeys(concepts(), 0)
@@ -73,7 +73,7 @@ def rendered(folder: Path, n_clips: int, seed: int = 7) -> Iterator[Clip]:
             asked_often[concept.name] += 1
             asked[concept.name] = sum(stem for name, stem in placed.items() if name in concept.covers)
         none = [c.name for c in concepts().values() if not c.covers & here]
-        absent = tuple(str(name) for name in rng.choice(none, 2, replace=False))
+        absent = tuple(str(name) for name in rng.choice(none, n_absent, replace=False))
         yield Clip(path.stem, "rendered", np.asarray(mixture, np.float32), asked, absent)
 
 

@@ -25,8 +25,6 @@ from training.network import FRAMES_MULTIPLE, N_TEXT, Head, Network
 from training.phrases import concepts
 
 N_TOKENS: Final = 32
-PRESENCE_FLOOR: Final = 0.1
-"""Probability under which a sound is taken for absent."""
 _SMALL: Final = 2048
 """Tensors with fewer values stay float32."""
 TRUNK_OUTPUTS: Final = ("scale0", "scale1", "scale2", "scale3", "scale4", "context", "activity")
@@ -134,10 +132,12 @@ def export(
     good: Sequence[str] = (),
     marked: Sequence[str] = (),
     part: Sequence[str] = (),
+    presence: Path | None = None,
 ) -> None:
     """Write the bundle. Concepts, as `evaluate` measured them.
 
     `good`: by text alone well ahead of their baselines; `marked`: with `+` spans; `part`: ahead of them, and no more.
+    `presence`: what the stage of that name fitted.
     """
     from transformers import AutoModel
 
@@ -152,17 +152,19 @@ def export(
     for graph in ("trunk", "head", "text"):
         shrink(folder / f"{graph}.onnx")
     shutil.copy(text / "vocab.txt", folder / "vocab.txt")
+    if presence is not None:
+        shutil.copy(presence, folder / "presence.json")
     facts = {
         "schema": 1, "name": name, "kind": "prompted-mask", "title": "Any prompt, with spans", "version": 1,
         "licence": "Apache-2.0", "rate_hz": 44100, "n_fft": N_FFT, "hop_samples": HOP, "n_bands": N_BANDS,
         "frames_multiple": FRAMES_MULTIPLE, "frames_window": 256, "n_tokens": N_TOKENS, "n_text": N_TEXT,
-        "presence_floor": PRESENCE_FLOOR, "answers": _headwords(good),
+        "answers": _headwords(good),
         "text_alone": _phrases(good), "with_spans": _phrases(marked),
         "in_part": _phrases(part), "phrases": _phrases(list(concepts())),
         "provenance": "training/ (see training/MODEL_CARD.md); text encoder: all-MiniLM-L6-v2, Apache-2.0",
         "files": {
             path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
-            for path in sorted(folder.iterdir()) if path.suffix in (".onnx", ".txt")
+            for path in sorted(folder.iterdir()) if path.suffix in (".onnx", ".txt") or path.name == "presence.json"
         },
     }  # fmt: skip
     (folder / "bundle.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -193,6 +195,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--scores", type=Path, help="scores.json of `evaluate`: which prompts it was measured good at")
+    parser.add_argument("--presence", type=Path, help="presence.json of `presence`")
     parser.add_argument("--name", default="prompted")
     parser.add_argument("--smoke", action="store_true", help="untrained weights")
     args = parser.parse_args(argv)
@@ -203,4 +206,4 @@ def main(argv: list[str]) -> None:
         torch.save({"ema": Network(N_BANDS).state_dict()}, checkpoint)
     scores = json.loads(args.scores.read_text(encoding="utf-8")) if args.scores else {}
     chosen = (scores.get(name, ()) for name in ("good", "good with spans", "in part"))
-    export(checkpoint, args.text, args.out, args.name, *chosen)
+    export(checkpoint, args.text, args.out, args.name, *chosen, presence=args.presence)

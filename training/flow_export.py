@@ -21,6 +21,7 @@ from engine.model.dit import Dit
 from engine.model.official import SPECTRAL as SPECTRAL_KEYS
 from training.flow_bank import SPECTRAL, codec_of, read_constants
 from training.flow_network import fresh, sizes_of
+from training.flow_packing import write_packed
 from training.flow_text import build_encoder, build_tokenizer, save_encoder
 
 LICENCE = "Apache-2.0"
@@ -172,6 +173,9 @@ def main(argv: list[str]) -> None:
         "--spectra", type=Path, required=True, help="where the stage flow_bank wrote the codec's numbers"
     )
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--packed", type=Path, help="write it here as well, small: for the tests")
     parser.add_argument("--smoke", action="store_true", help="as without: it takes a second")
     args = parser.parse_args(argv)
     write_folders(*read_net(args.checkpoint), read_constants(args.spectra), args.out)
+    if args.packed:
+        write_packed(args.out, args.packed)

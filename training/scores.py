@@ -15,14 +15,16 @@ from typing import Any
 from training.evaluate import answered_in_part, answered_well, answered_well_with_spans, plot, print_table, table
 
 
-def merged(parts: Sequence[dict[str, Any]], measured: str) -> dict[str, Any]:
-    """One set of scores of the parts'; they must be of the same weights, else `ValueError`."""
+def merged(parts: Sequence[dict[str, Any]], measured: str, presence: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One set of scores of the parts'; they must be of the same weights, else `ValueError`. `presence`: what the stage
+    of that name found of its own judgement."""
     weights = {part["weights"] for part in parts}
     if len(weights) != 1:
         raise ValueError(f"these scores are of several weights: {', '.join(sorted(weights))}")
     rows = [row for part in parts for row in part["rows"]]
     return {
         "about": {"measured": measured, "weights": weights.pop()},
+        "presence": presence or {},
         "good": answered_well(rows),
         "in part": answered_in_part(rows),
         "good with spans": answered_well_with_spans(rows),
@@ -36,9 +38,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument("parts", type=Path, nargs="+", help="scores.json of `evaluate`, one or more")
     parser.add_argument("--measured", required=True, help="when, in words: 21 November 2026")
     parser.add_argument("--curve", type=Path, help="curve.json of `train`")
+    parser.add_argument("--presence", type=Path, help="judged.json of `presence`")
     parser.add_argument("--out", type=Path, required=True, help="folder")
     args = parser.parse_args(argv)
-    scores = merged([json.loads(part.read_text(encoding="utf-8")) for part in args.parts], args.measured)
+    judged = json.loads(args.presence.read_text(encoding="utf-8")) if args.presence else None
+    scores = merged([json.loads(part.read_text(encoding="utf-8")) for part in args.parts], args.measured, judged)
     args.out.mkdir(parents=True, exist_ok=True)
     found = table(scores["rows"])
     print_table(found)

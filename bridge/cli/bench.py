@@ -143,6 +143,11 @@ def _report(found: dict[str, Any], out: Path, as_json: bool) -> None:
         console.write_line("Against the true stems, dB unless it has no unit:")
         columns = ("prompt", "method", "stems", *report.HEADS.values())
         console.write_table(columns, report.separation_rows(found["separation"]["table"]))
+        own = sum(row.method == "band-pass" and bool(row.note) for row in found["separation"]["rows"])
+        if own:
+            console.write_line(
+                f"band-pass  of {own} stems the band is their own, as no other song has one: a kind rival"
+            )
         told = found["separation"]["presence"]
         if told is not None:
             means = f"presence   {told['there']:.2f} for sounds that are there, {told['absent']:.2f} for absent ones"

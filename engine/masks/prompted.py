@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,8 @@ from engine.bundle import Bundle
 from engine.errors import StembridgeError
 from engine.masks.bands import Real, band_edges, to_bins
 from engine.masks.features import features_of
+from engine.masks.kept import Heard, Kept
+from engine.masks.presence import UNFITTED, read_calibration, signs_of
 from engine.masks.two_stems import at_once, no_waveform
 from engine.masks.wordpiece import read_vocabulary, tokenize
 from engine.request import Span
@@ -33,13 +34,12 @@ from engine.stft import Analysis, Grid, Spectrum
 from engine.windows import Window, cut, join
 
 TRUNK_OUTPUTS: Final = ("scale0", "scale1", "scale2", "scale3", "scale4", "context", "activity")
-_Halves = dict[str, npt.NDArray[np.float16]]
 
 OVERLAP_FRAMES: Final = 32
 _KEPT_BYTES: Final = 128 << 20
-"""Trunk answers kept: about six minutes of sound."""
-_ABSENT_GAIN: Final = np.float32(0.05)
-"""What a mask is multiplied by where the prompt's sound is surely absent, or said to be: −26 dB."""
+"""Trunk answers kept: about five minutes of stereo."""
+_UNWANTED_GAIN: Final = np.float32(0.05)
+"""What a mask is multiplied by where a span says that the sound is not there: −26 dB."""
 _PLANS_REMEMBERED: Final = 64
 _KNOWS: Final = "any sound, in words"
 _REST: Final = re.compile(
@@ -69,19 +69,20 @@ class PromptedModel:
             knows=knows(bundle),
             grid=Grid(rate_hz, n_fft, hop // 2),
         )
-        self._heard = Grid(rate_hz, n_fft, hop)
-        self._edges = band_edges(self._heard.n_bins, facts["n_bands"])
+        self.heard_grid = Grid(rate_hz, n_fft, hop)
+        self.edges = band_edges(self.heard_grid.n_bins, facts["n_bands"])
         self._window: int = facts["frames_window"]
         self._multiple: int = facts["frames_multiple"]
         self._n_tokens: int = facts["n_tokens"]
         self._n_text: int = facts["n_text"]
-        self._floor: float = facts["presence_floor"]
         self._bundle = bundle
         # The first phrase of a spelling wins: "drums", not "the drums".
         self._spelt = {_spelling(phrase): phrase for phrase in reversed(facts.get("phrases", ()))}
+        fitted = "presence.json" in bundle.files
+        self._calibration = read_calibration(bundle.path("presence.json")) if fitted else UNFITTED
         self._vocabulary: Path = bundle.path("vocab.txt")
         self._text, self._trunk, self._head = (OnnxGraph(bundle.path(f"{n}.onnx")) for n in ("text", "trunk", "head"))
-        self._kept = _Kept(_KEPT_BYTES)
+        self._kept = Kept(_KEPT_BYTES)
         self._presence: OrderedDict[Plan, float] = OrderedDict()
 
     @property
@@ -101,8 +102,18 @@ class PromptedModel:
         pass  # the trunk's answers are kept as they come
 
     def facts(self, plan: Plan) -> Mapping[str, Any]:
-        """`presence`: how sure the model is that the sound is there, 0 to 1, at the surest place."""
-        return {"presence": round(self._presence[plan], 3)} if plan in self._presence else {}
+        """`presence`: how sure the model is that the sound is there, 0 to 1, at the surest place. `found`: whether
+        that is enough; where it is not, or hardly, `remark` says so."""
+        if plan not in self._presence:
+            return {}
+        presence, (what, _) = self._presence[plan], read_prompt(plan.ask.prompt)
+        what = what or "what the spans mark"
+        found, remark = presence >= self._calibration.none, ""
+        if not found:
+            remark = f"This source was not found: {what}."
+        elif presence < self._calibration.full:
+            remark = f"It is not sure that this source is there: {what}."
+        return {"presence": round(presence, 3), "found": found} | ({"remark": remark} if remark else {})
 
     def plan(self, ask: Ask) -> Plan:
         what, rest = read_prompt(ask.prompt)
@@ -143,53 +154,83 @@ class PromptedModel:
     ) -> Iterator[Mask]:
         what, rest = read_prompt(plan.ask.prompt)
         text = self.embed(self._spelt.get(_spelling(what), what))
-        n_frames = self._heard.n_frames(n_samples)
-        spans = span_frames(plan.ask.spans, self._heard, n_frames)
+        n_frames = self.heard_grid.n_frames(n_samples)
+        spans = span_frames(plan.ask.spans, self.heard_grid, n_frames)
         windows = cut(n_frames, self._window, OVERLAP_FRAMES)
 
         def answers() -> Iterator[tuple[Window, Real]]:
-            for window, spectrum in zip(windows, _spectra(mixture, self._heard, channels, windows), strict=True):
-                gains, presence = self._ask(spectrum, text, spans[window.start : window.end])
+            heard = self._hear(mixture, channels, windows, plan.ask.mixture_key)
+            for window, pairs in zip(windows, heard, strict=True):
+                gains, presence = self._ask(pairs, text, spans[window.start : window.end])
                 self._remember(plan, presence, first=window is windows[0])
-                yield window, 1 - gains if rest else gains
+                yield window, 1 - gains[:channels] if rest else gains[:channels]
                 step(window.end / windows[-1].end)
 
         for bands in _double(join(answers()), self.card.grid.n_frames(n_samples)):
-            yield to_bins(bands, self._edges)
+            yield to_bins(bands, self.edges)
+
+    def _hear(
+        self, mixture: Iterable[Samples], channels: int, windows: list[Window], mixture_key: str
+    ) -> Iterator[list[Heard]]:
+        """What the trunk made of each window, a pair of channels at a time. A mixture that is known by its key and
+        still kept is not even read again."""
+        firsts = range(0, channels, 2)
+        keys = [[f"{mixture_key} {window.start} {first}" for first in firsts] for window in windows]
+        kept = [[self._kept.get(key) for key in some] for some in keys] if mixture_key else []
+        if kept and all(one is not None for some in kept for one in some):
+            yield from ([one for one in some if one is not None] for some in kept)
+            return
+        for some, spectrum in zip(keys, _spectra(mixture, self.heard_grid, channels, windows), strict=True):
+            pairs = [spectrum[first : first + 2] for first in firsts]
+            yield [
+                self._listen(pair if len(pair) == 2 else np.concatenate([pair, pair]), key if mixture_key else "")
+                for key, pair in zip(some, pairs, strict=True)
+            ]
 
     def _remember(self, plan: Plan, presence: float, *, first: bool) -> None:
         self._presence[plan] = presence if first else max(presence, self._presence.get(plan, 0.0))
         while len(self._presence) > _PLANS_REMEMBERED:
             self._presence.popitem(last=False)
 
-    def _ask(self, spectrum: Spectrum, text: Real, spans: Real) -> tuple[Real, float]:
-        """`(channel, frame, bin)` in, `(channel, frame, band)` gains and presence out. Channels go in pairs."""
+    def _ask(self, pairs: list[Heard], text: Real, spans: Real) -> tuple[Real, float]:
+        """`(channel, frame, band)` gains and presence. A last odd channel was heard beside itself: two equal gains."""
         gains, surest = [], 0.0
-        for first in range(0, len(spectrum), 2):
-            pair = spectrum[first : first + 2]
-            both, presence = self._masks(pair if len(pair) == 2 else np.concatenate([pair, pair]), text, spans)
-            surest = max(surest, presence)
-            gains.append(both if len(pair) == 2 else both.mean(axis=0, keepdims=True))
+        for heard in pairs:
+            signs, both = self._answer(heard, text, spans)
+            probability = self._calibration.probability(signs)
+            surest = max(surest, probability)
+            # Who says where it is, or is not, knows better than any model.
+            both = both * np.where(spans < 0, _UNWANTED_GAIN, np.float32(1))[:, None]
+            sure = bool((spans > 0).any())
+            gains.append(both if sure else both * np.float32(self._calibration.gain(probability)))
         return np.concatenate(gains), surest
 
-    def _masks(self, pair: Spectrum, text: Real, spans: Real) -> tuple[Real, float]:
-        n_frames = pair.shape[1]
-        missing = -n_frames % self._multiple
-        features, _ = features_of(np.pad(pair, ((0, 0), (0, missing), (0, 0))), self._edges)
-        halves = self._kept.get(features)
-        if halves is None:
+    def signs(self, pair: Spectrum, text: Real) -> tuple[dict[str, float], Real]:
+        """What presence is judged by, and the `(2, frame, band)` gains before it is: of a `(2, frame, bin)` spectrum
+        on the grid `heard_grid`, at most a window long."""
+        return self._answer(self._listen(pair, ""), text, np.zeros(pair.shape[1], np.float32))
+
+    def _listen(self, pair: Spectrum, key: str) -> Heard:
+        """What the trunk makes of a `(2, frame, bin)` spectrum, kept under a key; without one, under what it holds."""
+        missing = -pair.shape[1] % self._multiple
+        features, power = features_of(np.pad(pair, ((0, 0), (0, missing), (0, 0))), self.edges)
+        key = key or hashlib.blake2b(np.ascontiguousarray(features).tobytes(), digest_size=16).hexdigest()
+        heard = self._kept.get(key)
+        if heard is None:
             found = self._trunk.run({"features": features[None]}, list(TRUNK_OUTPUTS))
             # Rounded the first time, too: a kept answer must not give another result than a fresh one.
             halves = {name: array.astype(np.float16) for name, array in zip(TRUNK_OUTPUTS, found, strict=True)}
-            self._kept.put(features, halves)
-        inputs = {name: array.astype(np.float32) for name, array in halves.items()}
+            heard = Heard(halves, power)
+            self._kept.put(key, heard)
+        return heard
+
+    def _answer(self, heard: Heard, text: Real, spans: Real) -> tuple[dict[str, float], Real]:
+        n_frames, missing = len(spans), heard.power.shape[1] - len(spans)
+        inputs = {name: array.astype(np.float32) for name, array in heard.halves.items()}
         asked = {**inputs, "text": text[None, None], "spans": np.pad(spans, (0, missing))[None, None]}
-        masks, presence = self._head.run(asked, ["masks", "presence"])
+        masks, activity, presence = self._head.run(asked, ["masks", "heard", "presence"])
         gains: Real = masks[0, 0].transpose(0, 2, 1)[:, :n_frames]
-        # Who says where it is not knows better than any model.
-        gains = gains * np.where(spans < 0, _ABSENT_GAIN, np.float32(1))[:, None]
-        probability = 1 / (1 + float(np.exp(-presence[0, 0])))
-        return gains * presence_gain(probability, self._floor), probability
+        return signs_of(float(presence[0, 0]), activity[0, 0], gains, heard.power[:, :n_frames]), gains
 
 
 def read_prompt(prompt: str) -> tuple[str, bool]:
@@ -232,40 +273,6 @@ def span_frames(spans: Iterable[Span], grid: Grid, n_frames: int) -> Real:
         start, end = (round(at_s * grid.sample_rate / grid.hop) for at_s in (span.start_s, span.end_s))
         frames[max(start, 0) : max(end, start + 1, 0)] = 1 if span.sign == "+" else -1
     return frames
-
-
-def presence_gain(probability: float, floor: float) -> np.float32:
-    """1 where a sound may be there, falling to −26 dB as its probability falls from `floor` to a tenth of it."""
-    share = np.clip((np.log10(probability + 1e-9) - np.log10(floor) + 1), 0, 1)
-    return np.float32(_ABSENT_GAIN ** (1 - share))
-
-
-class _Kept:
-    """The trunk's latest answers by the features they answer, at most so many bytes. Thread-safe."""
-
-    def __init__(self, n_bytes: int) -> None:
-        self._room = n_bytes
-        self._found: OrderedDict[bytes, _Halves] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, features: Real) -> _Halves | None:
-        with self._lock:
-            return self._found.get(_digest(features))
-
-    def put(self, features: Real, answers: _Halves) -> None:
-        size = sum(array.nbytes for array in answers.values())
-        with self._lock:
-            self._found[_digest(features)] = answers
-            while len(self._found) * size > self._room:
-                self._found.popitem(last=False)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._found.clear()
-
-
-def _digest(features: Real) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(features).tobytes(), digest_size=16).digest()
 
 
 def _spectra(

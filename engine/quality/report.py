@@ -78,7 +78,7 @@ def plot_separation(table: Sequence[Mapping[str, Any]], path: Path) -> None:
         places = [index + height * (place + 0.5) - 0.42 for index, prompt in enumerate(prompts) if prompt in gains]
         axes.barh(places, [gains[prompt] for prompt in prompts if prompt in gains], 0.9 * height, label=method)
     axes.set_yticks(range(len(prompts)), prompts)
-    axes.invert_yaxis()
+    axes.set_ylim(len(prompts) - 0.4, -0.6)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
