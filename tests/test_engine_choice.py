@@ -14,13 +14,15 @@ import pytest
 
 from engine import StembridgeError
 from engine.bundle import Bundle
+from engine.flow import candidates as offering
 from engine.flow import open as opening
 from engine.flow import trust
+from engine.flow.candidates import Candidate, Choice, candidates, choice
 from engine.flow.careful import Careful, is_finite
-from engine.flow.open import Candidate, choice, foresee, open_flow
+from engine.flow.open import foresee, open_flow
 from engine.flow.schedule import classic
 from engine.flow.trust import Verdict, judge, judged, recall
-from engine.runtimes import onnx_runtime, providers
+from engine.runtimes import onnx_runtime, providers, torch_runtime
 from engine.runtimes.onnx_runtime import OnnxGraph
 from engine.runtimes.providers import CPU, CUDA, probe
 
@@ -72,7 +74,8 @@ class Runtime:
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv(opening.VARIABLE, raising=False)
+    monkeypatch.delenv(offering.VARIABLE, raising=False)
+    monkeypatch.delenv(offering.PRECISION_VARIABLE, raising=False)
     probe.cache_clear()
     yield
     probe.cache_clear()
@@ -228,15 +231,24 @@ def test_what_does_not_open_falls_back_one_step_at_a_time(monkeypatch: pytest.Mo
 
 
 def test_a_choice_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choice() == "auto"
-    monkeypatch.setenv(opening.VARIABLE, "CUDA")
+    assert choice() == Choice("auto", "auto")
+    monkeypatch.setenv(offering.VARIABLE, "CUDA")
     with pytest.raises(StembridgeError, match=r"'cuda'.*auto, tensorrt, torch, onnx, cpu") as caught:
         choice()
     assert caught.value.code == "bad_value"
-    monkeypatch.setenv(opening.VARIABLE, "tensorrt")
-    with pytest.raises(StembridgeError, match="of the kind tensorrt") as caught:
+    monkeypatch.setenv(offering.VARIABLE, "tensorrt")
+    with pytest.raises(StembridgeError, match="STEMBRIDGE_RUNTIME asks for tensorrt") as caught:
         open_flow(BUNDLE, Path())
     assert "--to tensorrt" in caught.value.remedy
+    monkeypatch.setenv(offering.VARIABLE, "onnx")
+    monkeypatch.setenv(offering.PRECISION_VARIABLE, "int8")
+    with pytest.raises(StembridgeError, match="STEMBRIDGE_PRECISION asks for int8") as caught:
+        open_flow(BUNDLE, Path())
+    assert "--to onnx --precision int8" in caught.value.remedy
+    monkeypatch.setenv(offering.PRECISION_VARIABLE, "fp8")
+    with pytest.raises(StembridgeError, match=r"STEMBRIDGE_PRECISION is 'fp8'") as caught:
+        choice()
+    assert "bf16" in caught.value.remedy
 
 
 @pytest.mark.parametrize("what", ["encode", "velocity", "decode"])
@@ -283,3 +295,94 @@ def test_what_is_not_finite_at_full_precision_either_is_an_error() -> None:
 def test_a_verdict_speaks_plainly() -> None:
     verdict = Verdict("cpu", 61.2, 50.0, 0.004, 0.2)
     assert verdict.words == "equals cpu to 61 dB and takes 4.0 ms for an evaluation, where that takes 200.0 ms"
+
+
+def test_a_verdict_of_a_rougher_precision_says_what_few_evaluations_are_worth() -> None:
+    verdict = Verdict("cpu", 31.0, 15.0, 0.4, 0.8, solve_db=38.0, few_db=22.0, few_sound_db=17.0)
+    assert verdict.below_few_step_error
+    assert "its latents to 38 dB; 4 evaluations themselves are within 17 dB of 32" in verdict.words
+    for rougher in ({"solve_db": 21.0}, {"snr_db": 16.0}, {"few_sound_db": 31.0}):
+        assert not replace(verdict, **rougher).below_few_step_error
+    assert Verdict("cpu", 61.2, 50.0, 0.004, 0.2).below_few_step_error
+
+
+ROUGH = 0.08
+"""An error of 18 dB, where four evaluations of these stand-ins' flow err by 24."""
+
+
+def rough(runtime: Runtime) -> Candidate:
+    return Candidate("torch", "bf16", False, "torch on the CPU in bfloat16", lambda: runtime, rounds=True)
+
+
+def test_rounding_is_measured_beside_the_error_of_few_evaluations() -> None:
+    fine = judge(Runtime("bf16", wrong=0.001), Runtime("cpu", slow=20_000), "bf16")
+    assert fine.below_few_step_error
+    assert fine.solve_db is not None
+    assert fine.few_db is not None
+    assert fine.solve_db > 50 > fine.few_db > 20
+    coarse = judge(Runtime("bf16", wrong=ROUGH), Runtime("cpu", slow=20_000), "bf16")
+    assert coarse.holds
+    assert coarse.few_db == fine.few_db
+    assert not coarse.below_few_step_error
+
+
+@pytest.mark.parametrize(
+    ("runtime", "wanted", "answers", "said"),
+    [
+        (Runtime("rough", wrong=0.001), "auto", "rough", "it errs less than few evaluations do"),
+        (Runtime("rough", wrong=0.001), "bf16", "rough", "STEMBRIDGE_PRECISION asks for bf16"),
+        (Runtime("rough", wrong=ROUGH), "auto", "onnx:cpu", "It is rougher than few evaluations are"),
+        (Runtime("rough", wrong=ROUGH), "bf16", "rough", "STEMBRIDGE_PRECISION asks for bf16"),
+        (Runtime("rough", wrong=0.001, slow=4_000_000), "auto", "onnx:cpu", "is not used: It equals"),
+        (Runtime("rough", wrong=9.0), "auto", "onnx:cpu", "It differs from cpu"),
+    ],
+)
+def test_bfloat16_answers_only_where_it_errs_less_than_few_evaluations(
+    monkeypatch: pytest.MonkeyPatch, runtime: Runtime, wanted: str, answers: str, said: str
+) -> None:
+    """What is passed over so is no fault: the manifest's note stays empty, and the reason says it."""
+    monkeypatch.setenv(offering.PRECISION_VARIABLE, wanted)
+    offer(monkeypatch, rough(runtime), CPU_EXPORT)
+    for _ in range(2):  # what is remembered decides the same
+        model = open_flow(BUNDLE, Path())
+        assert model.runtime == answers
+        assert said in model.why
+        assert model._note == ""
+        words, why, passed = foresee(BUNDLE, Path())
+        assert words == ("torch on the CPU in bfloat16" if answers == "rough" else "the fp32 export for onnxruntime")
+        assert (said in why) == (answers != "rough")
+        assert passed == []
+
+
+def test_bfloat16_that_differs_is_not_used_even_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(offering.PRECISION_VARIABLE, "bf16")
+    offer(monkeypatch, rough(Runtime("rough", wrong=9.0)))
+    with pytest.raises(StembridgeError, match="differs from cpu") as caught:
+        open_flow(BUNDLE, Path())
+    assert caught.value.code == "not_equal"
+
+
+@pytest.mark.parametrize(
+    ("flags", "n_bytes", "precision", "offered"),
+    [
+        ("fpu avx512f avx512_bf16", 1 << 30, "auto", True),
+        ("fpu amx_bf16 amx_tile", 1 << 30, "auto", True),
+        ("fpu avx512f avx512_bf16x", 1 << 30, "auto", False),
+        ("fpu avx512f avx512_bf16", 1 << 20, "auto", False),
+        ("fpu", 1 << 20, "bf16", True),
+        ("fpu avx512_bf16", 1 << 30, "fp32", False),
+    ],
+)
+def test_bfloat16_is_offered_where_the_processor_multiplies_it_and_the_model_is_large(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, n_bytes: int, precision: str, offered: bool
+) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    monkeypatch.setattr(torch_runtime, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(torch_runtime.platform, "machine", lambda: "x86_64")
+    bundle = replace(BUNDLE, files={"w": {"sha256": "0" * 64, "bytes": n_bytes}})
+    found = [each.precision for each in candidates(bundle, Path(), Choice("cpu", precision), [])]
+    assert ("bf16" in found) == offered
+    assert ("fp32" in found) == (precision != "bf16")
+    monkeypatch.setattr(torch_runtime.platform, "machine", lambda: "arm64")
+    assert torch_runtime.multiplies_bf16() is False

@@ -26,6 +26,7 @@ from engine.bundle import read_bundle
 from engine.cache import ResultCache
 from engine.flow import solve as flow_solve
 from engine.flow.model import FlowModel
+from engine.flow.sampling import noise
 from engine.flow.solve import encode_stream, hear, solve_asks
 from engine.model.weights import import_folder
 from engine.models import Shelf, choose
@@ -33,6 +34,7 @@ from engine.runtime import Ask
 from engine.runtimes import torch_runtime
 from engine.runtimes.torch_runtime import TorchFlow
 from engine.separate import separate, solve_ahead
+from engine.windows import Window
 
 pytestmark = pytest.mark.torch
 MakeFile = Callable[..., Path]
@@ -65,6 +67,39 @@ def run(shelf: Shelf, source: Path, out: Path, prompt: str = "acoustic guitar", 
 def stem(path: Path | None) -> np.ndarray:
     assert path is not None
     return soundfile.read(path, dtype="float32", always_2d=True)[0].T
+
+
+def snr_db(exact: np.ndarray, other: np.ndarray) -> float:
+    return float(10 * np.log10(np.square(exact).sum() / np.square(exact - other).sum()))
+
+
+def test_bfloat16_on_the_cpu_is_the_network_within_its_rounding(runtime: TorchFlow, models: Path) -> None:
+    rough = TorchFlow(read_bundle(models / "sam-tiny"), models / "t5-base", device="cpu", precision="bf16")
+    assert (runtime.name, rough.name) == ("torch:cpu:fp32", "torch:cpu:bf16")
+    wave = make_mixture(24_000, 1, 48_000).astype(np.float32)
+    latents = runtime.encode(wave)
+    assert 25 < snr_db(latents, rough.encode(wave)) < 90
+    tokens, x = np.zeros((1, len(latents)), np.int64), noise([1], len(latents), 2 * runtime.n_channels)
+    velocities = [
+        each.to_host(each.velocity(latents, tokens, ["tambourine"], (0.0, 0.5))(each.to_device(x), 1, Window(0, 12)))
+        for each in (runtime, rough)
+    ]
+    assert velocities[1].dtype == np.float32
+    assert 30 < snr_db(*velocities) < 90
+    sounds = [np.concatenate(list(each.decode(x, mark_seed=None)), axis=1) for each in (runtime, rough)]
+    assert 20 < snr_db(*sounds) < 90
+
+
+def test_bfloat16_answers_when_it_is_asked_for_and_the_manifest_says_so(
+    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEMBRIDGE_PRECISION", "bf16")
+    done = run(shelf, mixture_file(0.5), tmp_path / "out")
+    manifest = json.loads(done.manifest.read_text(encoding="utf-8"))
+    assert manifest["runtime"] == "torch:cpu:bf16"
+    assert manifest["runtime_reason"].startswith("Torch on the CPU in bfloat16: it equals torch:cpu:fp32 to")
+    assert "STEMBRIDGE_PRECISION asks for bf16" in manifest["runtime_reason"]
+    assert done.null_db <= -120
 
 
 @pytest.mark.parametrize("rate", [44_100, 48_000, 96_000])

@@ -226,3 +226,17 @@ def in_running_order(root):
     else:
         keys = sorted(names, key=lambda key: order.index(key) if key in order else len(order))
     return [leaf for key in keys if key in names for leaf in in_running_order(names[key])]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_snake_in_blocks_is_snake(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    snake = Snake(12)
+    snake.alpha.copy_(draw(12).abs() + 0.5)
+    snake.inverse.copy_(1 / snake.alpha)
+    x = draw(2, 12, 1, 101).contiguous(memory_format=torch.channels_last).to(dtype)
+    wanted = snake(x.float()).to(dtype)
+    monkeypatch.setattr("engine.model.codec._BLOCK_VALUES", 100)
+    made = snake(x)
+    assert made.dtype == dtype
+    assert made.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(made, wanted)

@@ -18,7 +18,7 @@ if not os.environ.get("CI"):
     for library in ("torch", "transformers", "onnxscript"):
         pytest.importorskip(library, reason=f"{library} is not installed")
 
-from engine.flow.open import has_gpu
+from engine.flow.candidates import has_gpu
 
 pytestmark = pytest.mark.torch
 LIMIT_S = 300

@@ -28,7 +28,8 @@ from engine import SeparationRequest, Span, StembridgeError
 from engine import models as engine_models
 from engine.artefact import folder_of, read_artefact, write_manifest
 from engine.bundle import Bundle, read_bundle
-from engine.flow.open import has_gpu, open_flow
+from engine.flow.candidates import has_gpu
+from engine.flow.open import open_flow
 from engine.flow.solve import hear, solve_asks
 from engine.model.config import Sizes
 from engine.models import Shelf

@@ -2,6 +2,9 @@
 
 A GPU, its driver or a provider can compute something else without an error. So before one answers, it hears, solves and
 decodes a short clip that the CPU has done too; and where it is no quicker, there is no reason to use it.
+
+A precision that gives up accuracy for speed on the same CPU is asked for more: what it changes must be less than what a
+solve of few evaluations changes anyway, which is measured with it.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +29,7 @@ import platformdirs
 from engine.audio import Samples
 from engine.bundle import Bundle
 from engine.flow.sampling import noise
-from engine.flow.solve import FlowRuntime, hear, solve_asks
+from engine.flow.solve import FlowRuntime, State, hear, solve_asks
 from engine.manifest import stembridge_version
 from engine.request import Span
 from engine.runtime import Ask
@@ -36,8 +39,10 @@ CLIP_S: Final = 1.0
 NFE: Final = 2
 TIMED_S: Final = 5.0
 """Of audio: what one evaluation is timed on."""
-LEAST_DB: Final = {"fp32": 50.0, "fp16": 20.0, "int8": 10.0}
+LEAST_DB: Final = {"fp32": 50.0, "fp16": 20.0, "bf16": 15.0, "int8": 10.0}
 """SNR of what is heard in the end, against the CPU at float32."""
+FEW_NFE: Final = 4
+MANY_NFE: Final = 32
 _LIBRARIES: Final = ("torch", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "tensorrt", "tensorrt-rtx-cu13")
 _DRIVER: Final = Path("/proc/driver/nvidia/version")
 
@@ -54,6 +59,20 @@ class Verdict:
     evaluation_s: float
     """Of `TIMED_S` of audio."""
     reference_s: float
+    solve_db: float | None = None
+    """SNR of the latents after `FEW_NFE` evaluations, its own encoding included; None where it was not asked."""
+    few_db: float | None = None
+    """SNR of the reference's own `FEW_NFE` evaluations against its `MANY_NFE`: of the latents."""
+    few_sound_db: float | None = None
+    """The same of the sound."""
+
+    @property
+    def below_few_step_error(self) -> bool:
+        """Whether its error is less than that of few evaluations, in the latents and in the sound; True where that was
+        not asked."""
+        if self.solve_db is None or self.few_db is None or self.few_sound_db is None:
+            return True
+        return self.solve_db > self.few_db and self.snr_db > self.few_sound_db
 
     @property
     def holds(self) -> bool:
@@ -71,6 +90,11 @@ class Verdict:
         same = "exactly" if math.isinf(self.snr_db) and self.snr_db > 0 else f"to {self.snr_db:.0f} dB"
         if not self.holds:
             return f"it differs from {self.reference}: {self.snr_db:.0f} dB where {self.least_db:.0f} dB are asked"
+        if self.solve_db is not None and self.few_db is not None and self.few_sound_db is not None:
+            same += (
+                f" (its latents to {self.solve_db:.0f} dB; {FEW_NFE} evaluations themselves are within "
+                f"{self.few_sound_db:.0f} dB of {MANY_NFE}, their latents within {self.few_db:.0f} dB)"
+            )
         return (
             f"equals {self.reference} {same} and takes {self.evaluation_s * 1e3:.1f} ms for an evaluation, where that "
             f"takes {self.reference_s * 1e3:.1f} ms"
@@ -93,6 +117,8 @@ def judged(
 
 def judge(candidate: FlowRuntime, reference: FlowRuntime, precision: str) -> Verdict:
     """Let both separate the same short clip."""
+    if precision == "bf16":
+        return _judge_rounding(candidate, reference, precision)
     exact, other = (_sound(runtime) for runtime in (reference, candidate))
     return Verdict(
         reference=reference.name,
@@ -100,6 +126,22 @@ def judge(candidate: FlowRuntime, reference: FlowRuntime, precision: str) -> Ver
         least_db=LEAST_DB[precision],
         evaluation_s=_evaluation_s(candidate),
         reference_s=_evaluation_s(reference),
+    )
+
+
+def _judge_rounding(candidate: FlowRuntime, reference: FlowRuntime, precision: str) -> Verdict:
+    """The same, and what the reference's own few evaluations are worth: minutes on a large model, once."""
+    few, many, other = (_solved(*each) for each in ((reference, FEW_NFE), (reference, MANY_NFE), (candidate, FEW_NFE)))
+    sounds = [_decoded(*each) for each in ((reference, few), (reference, many), (candidate, other))]
+    return Verdict(
+        reference=reference.name,
+        snr_db=_snr_db(sounds[0], sounds[2]),
+        least_db=LEAST_DB[precision],
+        evaluation_s=_evaluation_s(candidate),
+        reference_s=_evaluation_s(reference),
+        solve_db=_snr_db(few, other),
+        few_db=_snr_db(many, few),
+        few_sound_db=_snr_db(sounds[1], sounds[0]),
     )
 
 
@@ -142,8 +184,8 @@ def _read() -> dict[str, Any]:
 def _remember(key: str, verdict: Verdict) -> None:
     path = _path()
     part = path.with_name(f"{path.name}.part-{os.getpid()}")
-    kept = asdict(replace(verdict, snr_db=max(verdict.snr_db, -999.0)))
-    kept = {k: None if v == math.inf else v for k, v in kept.items()}
+    bounded = {k: max(min(v, 999.0), -999.0) if isinstance(v, float) else v for k, v in asdict(verdict).items()}
+    kept = {**bounded, "snr_db": None if verdict.snr_db == math.inf else bounded["snr_db"]}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(json.dumps({**_read(), key: kept}, indent=1), encoding="utf-8")
@@ -153,11 +195,19 @@ def _remember(key: str, verdict: Verdict) -> None:
 
 
 def _sound(runtime: FlowRuntime) -> Samples:
+    return _decoded(runtime, _solved(runtime, NFE))
+
+
+def _solved(runtime: FlowRuntime, nfe: int) -> State:
     n = round(CLIP_S * runtime.sample_rate)
     heard = hear(runtime, _clip(n, runtime.sample_rate), n, lambda done: None)
-    ask = Ask("lead vocals", nfe=NFE, spans=(Span("+", 0.2, 0.6),))
+    ask = Ask("lead vocals", nfe=nfe, spans=(Span("+", 0.2, 0.6),))
     (solved,) = solve_asks(runtime, heard, [ask], lambda done: None)
-    return np.concatenate(list(runtime.decode(solved.state, mark_seed=None)), axis=1)
+    return solved.state
+
+
+def _decoded(runtime: FlowRuntime, state: State) -> Samples:
+    return np.concatenate(list(runtime.decode(state, mark_seed=None)), axis=1)
 
 
 def _clip(n: int, sample_rate: int) -> Iterable[Samples]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,6 +29,8 @@ MAX_TEXTS: Final = 256
 """Prompts whose features are kept."""
 _NO_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory")
 """What torch says where it has no class for it: MPS, and the CPU's allocators."""
+_CPUINFO: Final = Path("/proc/cpuinfo")
+_BF16_FLAGS: Final = frozenset(("avx512_bf16", "amx_bf16"))
 _INSTALL: Final = "Install it with: pip install 'stembridge[torch]'"
 
 
@@ -36,6 +39,21 @@ def check_installed() -> None:
     for name in ("torch", "safetensors", "tokenizers", "transformers"):
         if importlib.util.find_spec(name) is None:
             raise StembridgeError("runtime_missing", f"{name} is not installed.", _INSTALL)
+
+
+def multiplies_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 itself, and torch is there to use that; elsewhere bfloat16 gains nothing."""
+    if importlib.util.find_spec("torch") is None or platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    try:
+        said = _CPUINFO.read_text(encoding="utf-8")
+        flags = next((line for line in said.splitlines() if line.startswith("flags")), "").split()
+        return not _BF16_FLAGS.isdisjoint(flags)
+    except OSError:  # not Linux: torch knows, and is slow to load
+        import torch
+
+        asked = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+        return any(ask is not None and ask() for ask in asked)
 
 
 @contextmanager
@@ -59,7 +77,8 @@ def within_memory(device: str, doing: str) -> Iterator[None]:
 class TorchFlow:
     """See `engine.flow.solve.FlowRuntime` for the contract of each method.
 
-    Float32 on the CPU; where there is a GPU the matrices are float16 and everything delicate stays float32.
+    Float32 on the CPU unless bfloat16 is asked for; where there is a GPU the matrices are float16. In each, everything
+    delicate stays float32.
     """
 
     def __init__(
@@ -68,7 +87,7 @@ class TorchFlow:
         text_folder: Path,
         *,
         device: Device = "auto",
-        precision: Literal["fp32", "fp16"] | None = None,
+        precision: Literal["fp32", "fp16", "bf16"] | None = None,
     ) -> None:
         """`precision`: of the big matrices; None takes the device's usual one."""
         check_installed()
