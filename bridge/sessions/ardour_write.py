@@ -6,7 +6,7 @@ import copy
 import os
 import re
 from collections.abc import Iterator
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Final
 
@@ -70,7 +70,7 @@ def _ids(root: ET.Element) -> Iterator[int]:
 def _free_name(wanted: str, names: set[str]) -> str:
     """Ports are named after tracks, so a colon cannot be in a name, and no two may be the same."""
     plain = wanted.replace(":", " ").strip() or "stem"
-    name = next(n for n in (plain, *(f"{plain} {k}" for k in range(2, 100_000))) if n not in names)
+    name = next(n for n in chain((plain,), (f"{plain} {k}" for k in count(2))) if n not in names)
     names.add(name)
     return name
 
