@@ -103,7 +103,10 @@ def measure_song(
 
 
 def absent_prompts(song: Song, bands: Bands) -> list[str]:
-    """Prompts of other songs of which this one has nothing, not even a word in common, `N_ABSENT` at most."""
+    """Prompts of other songs of which this one has nothing, not even a word in common, `N_ABSENT` at most. None where
+    the mixture holds more than is asked for: nobody knows what."""
+    if song.rest.any():
+        return []
     words = {word for prompt in song.stems for word in prompt.split()}
     return [prompt for prompt in sorted(bands) if not words & set(prompt.split())][:N_ABSENT]
 
