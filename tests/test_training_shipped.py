@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from engine import models
 from engine.bundle import read_bundle
@@ -12,6 +13,7 @@ from engine.errors import StembridgeError
 from engine.masks.prompted import PromptedModel
 from engine.request import SeparationRequest, Span
 from engine.runtime import Ask
+from engine.separate import separate
 from training.phrases import concepts
 
 FOLDER = models.EMBEDDED / "prompted"
@@ -95,6 +97,28 @@ def test_it_tells_a_low_hum_from_a_high_noise(model):
     assert low > 3 * high
     low, high = low_and_high("hi-hat")
     assert high > 3 * low
+
+
+def test_a_source_that_is_not_there_is_said_and_leaves_the_mixture_as_the_residual(tmp_path):
+    t = np.arange(5 * 44100) / 44100
+    note = 0.2 * np.sin(2 * np.pi * 55 * t) + 0.1 * np.sin(2 * np.pi * 110 * t) + 0.03 * np.sin(2 * np.pi * 165 * t)
+    soundfile.write(tmp_path / "note.wav", np.stack([note, note], axis=1), 44100, subtype="FLOAT")
+
+    def ask(prompt):
+        done = separate(SeparationRequest((tmp_path / "note.wav",), prompt, tmp_path / prompt), models.Shelf())
+        told = json.loads(done.manifest.read_text(encoding="utf-8"))
+        return done, told, soundfile.read(done.target)[0], soundfile.read(done.residual)[0]
+
+    done, told, target, residual = ask("snare drum")
+    assert (told["model"]["name"], told["found"]) == ("prompted", False)
+    assert told["presence"] < 0.1
+    assert done.note == told["note"] == "This source was not found: snare drum."
+    assert np.square(target).mean() < 1e-4 * np.square(note).mean()
+    np.testing.assert_allclose(residual[:, 0], note, atol=2e-3)
+    done, told, target, residual = ask("bass")
+    assert (told["found"], done.note) == (True, "")
+    assert told["presence"] > 0.5
+    assert np.square(target).mean() > 0.5 * np.square(note).mean()
 
 
 def test_the_manifest_names_the_licence_and_where_it_comes_from(bundle):
