@@ -57,7 +57,8 @@ def ids(jobs: list[Job]) -> list[str]:
 )
 def test_a_job_comes_back_as_it_was(client, prompt, priority, state, error, null_db):
     result = None if null_db is None else replace(make_separation(Path("/out")), null_db=null_db)
-    job = Job("a1", make_request(Path("/music"), prompt=prompt), state, priority, client, 12.5, 3, None, result, error)
+    request = make_request(Path("/music"), prompt=prompt)
+    job = Job("a1", request, state, priority, client, 12.5, attempts=3, result=result, error=error)
     with Journal(None) as journal:
         journal.write([job])
         assert journal.job("a1") == job
