@@ -6,6 +6,7 @@ Run it: `python -m benchmarks.sessions`.
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import os
@@ -23,7 +24,7 @@ from typing import Final
 import numpy as np
 import soundfile
 
-from benchmarks.table import Figure, show
+from benchmarks.table import Figure, save, show
 from bridge.batch import Options, plan_batch
 from bridge.batch_run import media_folder, render_with_engine, run_batch
 from bridge.sessions.reading import read_session
@@ -44,9 +45,15 @@ TICKS: Final = 282_240_000 // RATE_HZ
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print; save where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="stembridge-bench-") as folder:
-        show([*figures(Path(folder)), *throughput(Path(folder))], "Sessions")
+        measured = [*figures(Path(folder)), *throughput(Path(folder))]
+    show(measured, "Sessions")
+    if options.out is not None:
+        save(measured, options.out)
 
 
 def figures(folder: Path) -> Iterator[Figure]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bridge.sessions.media import bad_session, find_media, number, read_session_bytes, time_obstacle
+from bridge.sessions.media import bad_session, find_media, number, read_session_bytes, time_obstacle, whole
 from bridge.sessions.model import Clip, Marker, Media, Obstacle, Session, TempoMap, TempoPoint, Track
 from bridge.sessions.xml_text import ET, read_xml
 
@@ -45,9 +45,10 @@ class Clock:
         length, at, position = region.get("length", "").partition("@")
         position = position if at else region.get("position", "")
         position_s = self.seconds(position)
+        beats = whole(length.removeprefix("b"))
         if length.startswith("b") and position.startswith("b") and math.isfinite(position_s):
-            end = f"b{int(length[1:]) + int(position[1:])}" if length[1:].lstrip("-").isdigit() else ""
-            return position_s, self.seconds(end) - position_s
+            end_s = self.seconds(f"b{beats + int(position[1:])}") if beats >= 0 else math.nan
+            return position_s, end_s - position_s
         return position_s, self.seconds(length)
 
 
@@ -74,13 +75,13 @@ def read_ardour(path: Path) -> Session:
 def clock_of(root: ET.Element, path: Path) -> Clock:
     """Raises `StembridgeError` (`bad_session`) for sessions that are too old or without a rate."""
     version, rate = root.get("version", ""), root.get("sample-rate", "")
-    if not version.isdigit() or int(version) < OLDEST:
+    if whole(version) < OLDEST:
         raise bad_session(path, f"was saved by an old Ardour (session version {version[:20]!r})")
-    if not rate.isdigit() or not 1_000 <= int(rate) <= 1_000_000:
+    if not 1_000 <= whole(rate) <= 1_000_000:
         raise bad_session(path, f"has a sample rate of {rate[:20]!r}")
     tempo_map = root.find("TempoMap")
     ticks = "" if tempo_map is None else tempo_map.get("superclocks-per-second", "")
-    return Clock(int(rate), int(ticks) if ticks.isdigit() and int(ticks) > 0 else TICKS_HZ, _tempo(tempo_map))
+    return Clock(whole(rate), whole(ticks, 0) or TICKS_HZ, _tempo(tempo_map))
 
 
 def _tempo(tempo_map: ET.Element | None) -> TempoMap:
@@ -114,7 +115,7 @@ def _sources(root: ET.Element, folder: Path) -> dict[str, Media]:
         name, channel = source.get("name", ""), source.get("channel", "0")
         if source.get("type") not in (None, "audio"):
             continue
-        n = int(channel) if channel.isdigit() else 0
+        n = whole(channel, 0)
         path = listed.get(name)
         found[source.get("id", "")] = Media(name, path, n) if path else find_media(name, folder, channel=n)
     return found
@@ -170,5 +171,4 @@ def _markers(root: ET.Element, clock: Clock) -> tuple[Marker, ...]:
 
 
 def _id(element: ET.Element) -> int:
-    text = element.get("id", "")
-    return int(text) if text.isdigit() else -1
+    return whole(element.get("id"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.sessions.ardour import Clock, clock_of
-from bridge.sessions.media import bad_session, read_session_bytes
+from bridge.sessions.media import bad_session, read_session_bytes, whole
 from bridge.sessions.model import NewClip, NewTrack, Session
 from bridge.sessions.xml_text import ET, insert, read_xml, serialised
 
@@ -29,10 +29,12 @@ def write_ardour(session: Session, new: tuple[NewTrack, ...], path: Path) -> Non
     root = read_xml(data, session.path, "Session")
     clock = clock_of(root, session.path)
     ids = _ids(root)
-    regions = {region.get("id"): region for region in root.iterfind("Playlists/Playlist/Region")}
-    routes = {route.get("id"): route for route in root.iterfind("Routes/Route")}
+    regions = {whole(region.get("id")): region for region in root.iterfind("Playlists/Playlist/Region")}
+    routes = {whole(route.get("id")): route for route in root.iterfind("Routes/Route")}
+    if any(clip.of.mark < 0 or track.of.mark < 0 for track in new for clip in track.clips):
+        raise bad_session(session.path, "holds a track or a region without an id")
     names = {route.get("name", "") for route in routes.values()}
-    orders = [int(info.get("order", "0")) for info in root.iter("PresentationInfo") if info.get("order", "").isdigit()]
+    orders = [whole(info.get("order"), 0) for info in root.iter("PresentationInfo")]
     order = count(max(orders, default=0) + 1)
     sources, tracks, playlists = [], [], []
     for track in new:
@@ -40,10 +42,10 @@ def write_ardour(session: Session, new: tuple[NewTrack, ...], path: Path) -> Non
         if not placed:
             continue
         name = _free_name(track.name, names)
-        route, playlist = _route(routes[str(track.of.mark)], name, track.muted, next(order), ids)
+        route, playlist = _route(routes[track.of.mark], name, track.muted, next(order), ids)
         for clip in placed:
             made = [_source(clip, channel, next(ids)) for channel in range(clip.channels)]
-            playlist.append(_region(regions[str(clip.of.mark)], clip, made, clock, ids))
+            playlist.append(_region(regions[clip.of.mark], clip, made, clock, ids))
             sources += made
         tracks.append(route)
         playlists.append(playlist)
@@ -62,9 +64,8 @@ def write_ardour(session: Session, new: tuple[NewTrack, ...], path: Path) -> Non
 
 def _ids(root: ET.Element) -> Iterator[int]:
     """Numbers that nothing in the session has."""
-    used = [int(e.get("id", "")) for e in root.iter() if e.get("id", "").isdigit()]
-    counter = root.get("id-counter", "0")
-    return count(max([*used, int(counter) if counter.isdigit() else 0]) + 1)
+    used = [whole(element.get("id"), 0) for element in root.iter()]
+    return count(max([*used, whole(root.get("id-counter"), 0)]) + 1)
 
 
 def _free_name(wanted: str, names: set[str]) -> str:
@@ -83,7 +84,7 @@ def _route(old: ET.Element, name: str, muted: bool, order: int, ids: Iterator[in
         if processor.get("type") not in _KEPT:
             route.remove(processor)
     for element in route.iter():
-        if element.get("id", "").isdigit():
+        if whole(element.get("id")) >= 0:
             element.set("id", str(next(ids)))
         own = element.tag in ("Route", "IO", "Port", "Processor")
         for key in ("name", "output") if own else ():
@@ -125,7 +126,7 @@ def _region(old: ET.Element, clip: NewClip, sources: list[ET.Element], clock: Cl
     """A copy of the clip's region, with its gain and fades, on the stem from its first sample."""
     region = copy.deepcopy(old)
     for element in region.iter():
-        if element.get("id", "").isdigit():
+        if whole(element.get("id")) >= 0:
             element.set("id", str(next(ids)))
     for key in [key for key in region.attrib if re.fullmatch(r"(master-)?source-\d+", key)]:
         del region.attrib[key]

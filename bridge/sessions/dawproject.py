@@ -13,7 +13,7 @@ from typing import Final
 from zipfile import ZipFile
 
 from bridge.sessions.archive import open_archive, read_member, safe_member
-from bridge.sessions.media import bad_session, find_media, number, time_obstacle
+from bridge.sessions.media import bad_session, find_media, number, time_obstacle, whole
 from bridge.sessions.model import Clip, Marker, Media, Obstacle, Session, TempoMap, TempoPoint, Track
 from bridge.sessions.xml_text import ET, read_xml
 
@@ -187,8 +187,8 @@ class _Reader:
                 made, media=(find_media(reference, self.path.parent),), source_start_s=start_s, obstacle=obstacle
             )
         member = safe_member(self.archive, reference)
-        sound = math.isfinite(length_s) and length_s > 0 and rate.isdigit() and channels.isdigit()
-        if member is None or not sound or not int(rate) or not 0 < int(channels) <= 64:
+        sound = math.isfinite(length_s) and length_s > 0 and whole(rate) > 0 and 0 < whole(channels) <= 64
+        if member is None or not sound:
             return replace(made, media=(Media(reference, None),), source_start_s=start_s, obstacle=obstacle)
         info = self.archive.getinfo(member)
         declared = length_s, int(rate), int(channels)

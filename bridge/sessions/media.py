@@ -14,6 +14,7 @@ from engine.errors import StembridgeError
 MAX_SESSION_BYTES: Final = 256 << 20
 """Above any session we know: those with tens of thousands of clips have some tens of megabytes."""
 MAX_TIME_S: Final = 1e7
+_COUNT: Final = re.compile("[0-9]{1,18}")
 _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 
 
@@ -64,6 +65,11 @@ def number(text: str | None, default: float) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def whole(text: str | None, default: int = -1) -> int:
+    """A count of at most 18 plain digits; the default for what is none."""
+    return int(text) if text is not None and _COUNT.fullmatch(text) else default
 
 
 def time_obstacle(position_s: float, length_s: float, source_start_s: float) -> Obstacle:

@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Final
 
-from bridge.sessions.media import find_media, number, read_session_bytes, time_obstacle
+from bridge.sessions.media import find_media, number, read_session_bytes, time_obstacle, whole
 from bridge.sessions.model import Clip, Marker, Media, NewTrack, Obstacle, Session, TempoMap, TempoPoint, Track
 from bridge.sessions.rpp_text import Node, quoted, read_tree
 
@@ -22,7 +22,7 @@ def read_rpp(path: Path) -> Session:
     _, root = read_tree(_decode(read_session_bytes(path)), path)
     tracks = tuple(_track(node, n, path.parent) for n, node in enumerate(root.all("TRACK"), 1))
     rate = root.one("SAMPLERATE")
-    rate_hz = int(number(rate.word(1), 0)) if rate is not None and (rate.word(1) or "").isdigit() else 0
+    rate_hz = 0 if rate is None else whole(rate.word(1), 0)
     return Session(path, "rpp", path.stem, tracks, _markers(root), _tempo(root), rate_hz or None)
 
 
@@ -147,7 +147,7 @@ def _markers(root: Node) -> tuple[Marker, ...]:
     open_at: dict[str, int] = {}
     for line in root.all("MARKER"):
         number_, at_s, name = line.word(1) or "", number(line.word(2), 0.0), line.word(3) or ""
-        flags = int(flag) if (flag := line.word(4) or "0").isdigit() else 0
+        flags = whole(line.word(4), 0)
         if flags & 1 and number_ in open_at:
             begun = open_at.pop(number_)
             found[begun] = Marker(found[begun].name, found[begun].position_s, at_s)
