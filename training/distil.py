@@ -13,6 +13,7 @@ import copy
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from engine.flow.sampling import plan_sampling, solve
 from training.flow_export import read_net
 from training.flow_mixing import N_FRAMES, FlowExample, FlowStream, latents_of
 from training.flow_network import velocity_of
-from training.flow_text import features_of
+from training.flow_text import CONCEPTS, features_of
 from training.flow_train import average, draw_times
 from training.train import save
 
@@ -51,7 +52,14 @@ def answers(
 
 
 def make_pairs(
-    net: nn.ModuleDict, tokenizer: Any, spectra: Path, out: Path, n: int, size: tuple[int, int], nfe: int
+    net: nn.ModuleDict,
+    tokenizer: Any,
+    spectra: Path,
+    out: Path,
+    n: int,
+    size: tuple[int, int],
+    nfe: int,
+    asked: Sequence[str] = CONCEPTS,
 ) -> None:
     """Answer `n` mixtures in pieces of `size` (rows, frames), each in a file of its own."""
     n_rows, n_frames = size
@@ -59,7 +67,7 @@ def make_pairs(
         path = out / f"pairs-{number:04d}.npz"
         if path.exists():
             continue
-        rows = next(iter(FlowStream(spectra, n_rows, n_frames, 10_000 + number)))
+        rows = next(iter(FlowStream(spectra, n_rows, n_frames, 10_000 + number, asked)))
         mixture, latents, tokens = latents_of(spectra, rows)
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(number))
         made = answers(net, tokenizer, spectra, rows, noise, nfe)
@@ -89,6 +97,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--pairs", type=int, default=256)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--ask", default=",".join(CONCEPTS), help="as in the stage flow_train")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true", help="two steps on two short pairs")
@@ -99,7 +108,7 @@ def main(argv: list[str]) -> None:
     if args.smoke:
         n_pairs, n_steps, size, nfe = 4, 2, (2, 16), 2
     net, tokenizer = read_net(args.checkpoint)
-    make_pairs(net, tokenizer, args.spectra, args.out, n_pairs, size, nfe)
+    make_pairs(net, tokenizer, args.spectra, args.out, n_pairs, size, nfe, args.ask.split(","))
     ema = copy.deepcopy(net)
     net.requires_grad_(requires_grad=True)
     optimizer = torch.optim.AdamW(net["dit"].parameters(), lr=RATE, betas=(0.9, 0.95), fused=True)

@@ -5,6 +5,7 @@ SI-SDR is of spectra before they are bent: the transform is orthonormal, so it i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,17 @@ from torch import Tensor, nn
 from training.flow_bank import SPECTRAL, codec_of, read_constants
 from training.flow_mixing import FlowExample, draw_example, latents_of
 from training.flow_network import velocity_of
-from training.flow_text import features_of
+from training.flow_text import CONCEPTS, features_of
 from training.mixing import Bank
 
 
-def held_out_batch(folder: Path, n: int, n_frames: int, seed: int = 1) -> list[FlowExample]:
+def held_out_batch(
+    folder: Path, n: int, n_frames: int, seed: int = 1, asked: Sequence[str] = CONCEPTS
+) -> list[FlowExample]:
     """Always the same examples of songs that the stage flow_bank made of held-out ones."""
     rng = np.random.default_rng(seed)
     bank = Bank(folder, n_samples=n_frames * SPECTRAL.n_channels, step=SPECTRAL.n_channels)
-    return [draw_example(bank, rng, plain=True) for _ in range(n)]
+    return [draw_example(bank, rng, plain=True, asked=asked) for _ in range(n)]
 
 
 def si_sdr_db(found: npt.NDArray[np.float32], true: npt.NDArray[np.float32]) -> float:

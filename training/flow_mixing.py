@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -51,9 +51,11 @@ def covered(name: str, sources: tuple[str, ...]) -> npt.NDArray[np.bool_]:
     return np.array([source in takes for source in sources])
 
 
-def draw_example(bank: Bank, rng: np.random.Generator, *, plain: bool = False) -> FlowExample:
-    """A random mixture and something to ask of it. `plain`: always something that sounds, by its first phrase, without
-    spans: for measurements."""
+def draw_example(
+    bank: Bank, rng: np.random.Generator, *, plain: bool = False, asked: Sequence[str] = CONCEPTS
+) -> FlowExample:
+    """A random mixture and one of the concepts `asked` of it. `plain`: always something that sounds, by its first
+    phrase, without spans: for measurements."""
     while True:
         sources, stems = bank.draw(rng)
         if np.abs(stems).max() < 1e-3:
@@ -62,7 +64,7 @@ def draw_example(bank: Bank, rng: np.random.Generator, *, plain: bool = False) -
         mixture = spectra.sum(axis=0)
         whole = float(np.square(mixture).sum())
         there, absent = [], []
-        for name in CONCEPTS:
+        for name in asked:
             takes = covered(name, sources)
             target: Reals = spectra[takes].sum(axis=0)
             share = float(np.square(target).sum()) / whole
@@ -99,14 +101,14 @@ def _tokens(target: Reals, rng: np.random.Generator) -> npt.NDArray[np.int64]:
 class FlowStream(torch.utils.data.IterableDataset[list[FlowExample]]):
     """Endless batches of examples, seeded."""
 
-    def __init__(self, folder: Path, n_rows: int, n_frames: int, seed: int) -> None:
-        self.folder, self.n_rows, self.n_frames, self.seed = folder, n_rows, n_frames, seed
+    def __init__(self, folder: Path, n_rows: int, n_frames: int, seed: int, asked: Sequence[str] = CONCEPTS) -> None:
+        self.folder, self.n_rows, self.n_frames, self.seed, self.asked = folder, n_rows, n_frames, seed, asked
 
     def __iter__(self) -> Iterator[list[FlowExample]]:
         rng = np.random.default_rng(self.seed)
         bank = Bank(self.folder, n_samples=self.n_frames * SPECTRAL.n_channels, step=SPECTRAL.n_channels)
         while True:
-            yield [draw_example(bank, rng) for _ in range(self.n_rows)]
+            yield [draw_example(bank, rng, asked=self.asked) for _ in range(self.n_rows)]
 
 
 def latents_of(folder: Path, examples: list[FlowExample]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -26,6 +26,7 @@ from engine.runtimes.torch_runtime import TorchFlow
 from engine.windows import Window
 from training.flow_evaluate import held_out_batch, improvement_db
 from training.flow_mixing import N_FRAMES, FlowExample, latents_of
+from training.flow_text import CONCEPTS
 
 NFES: Final = (1, 2, 4, 8)
 SHOWN: Final = ("euler", "midpoint", "ab2", "fitted")
@@ -119,6 +120,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--spectra", type=Path, required=True, help="where the codec's numbers are")
     parser.add_argument("--held-out", type=Path, required=True)
     parser.add_argument("--curve", type=Path, help="curve.json of the training")
+    parser.add_argument("--ask", default=",".join(CONCEPTS), help="as in the stage flow_train")
     parser.add_argument("--clips", type=int, default=32)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--smoke", action="store_true", help="two short clips")
@@ -127,7 +129,7 @@ def main(argv: list[str]) -> None:
     torch.set_num_threads(1)
     bundle = read_bundle(args.bundle)
     n_clips, n_frames, nfes = (2, 16, (1, 2)) if args.smoke else (args.clips, N_FRAMES, NFES)
-    examples = held_out_batch(args.held_out, n_clips, n_frames)
+    examples = held_out_batch(args.held_out, n_clips, n_frames, asked=args.ask.split(","))
     rows = scores(bundle, TorchFlow(bundle, args.text, device="cpu"), examples, args.spectra, nfes)
     (args.out / "scores.json").write_text(json.dumps({"clips": n_clips, "rows": rows}, indent=1), encoding="utf-8")
     for row in rows:

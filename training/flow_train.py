@@ -23,7 +23,7 @@ from training.flow_bank import SPECTRAL
 from training.flow_evaluate import held_out_batch, one_step_db
 from training.flow_mixing import N_FRAMES, FlowExample, FlowStream, latents_of
 from training.flow_network import fresh, sizes_of, velocity_of
-from training.flow_text import build_encoder, build_tokenizer, features_of
+from training.flow_text import CONCEPTS, build_encoder, build_tokenizer, features_of
 from training.train import save
 
 PEAK_RATE: Final = 1e-3
@@ -79,6 +79,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--ask", default=",".join(CONCEPTS), help="with commas between: a short training learns few")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true", help="three steps of a toy")
@@ -88,6 +89,7 @@ def main(argv: list[str]) -> None:
     torch.manual_seed(args.seed)
     sizes = sizes_of(64, 1) if args.smoke else sizes_of(args.dim, args.layers)
     n_rows, n_frames = (2, 16) if args.smoke else (args.batch, N_FRAMES)
+    asked = args.ask.split(",")
     tokenizer = build_tokenizer()
     net = nn.ModuleDict({"dit": fresh(sizes, args.seed), "text": build_encoder(tokenizer.get_vocab_size())})
     ema = copy.deepcopy(net)
@@ -102,8 +104,8 @@ def main(argv: list[str]) -> None:
         optimizer.load_state_dict(state["optimizer"])
         step, spent_s, curve = state["step"], state["spent_s"], state["curve"]
     draw = torch.Generator().manual_seed(args.seed + step)
-    stream = iter(FlowStream(args.spectra, n_rows, n_frames, args.seed + step))
-    heard = held_out_batch(args.held_out, N_HELD_OUT, N_FRAMES) if args.held_out else None
+    stream = iter(FlowStream(args.spectra, n_rows, n_frames, args.seed + step, asked))
+    heard = held_out_batch(args.held_out, N_HELD_OUT, N_FRAMES, asked=asked) if args.held_out else None
 
     def kept() -> dict[str, Any]:
         return {
