@@ -429,6 +429,52 @@ def test_a_presets_plugins_run_as_they_do_for_extract(song: Path, tmp_path: Path
     assert told[1] is None
 
 
+TWO_CLIPS = (("vocals", 0.0), ("choir", 1.0))
+
+
+def asked_thrice(take: Media, out: Path, prompts: tuple[str, ...], **fields: object) -> BatchPlan:
+    tracks = [Track(name, (Clip("c", 0.0, 1.0, (take,), at_s),)) for name, at_s in TWO_CLIPS]
+    return plan_of(session_of(*tracks), out, *(Wanted(prompt) for prompt in prompts), fields=fields)
+
+
+def test_a_clip_is_heard_once_for_all_its_prompts(take: Media, tmp_path: Path, monkeypatch) -> None:
+    from engine.masks import prompted
+
+    heard: list[object] = []
+    run_graph = prompted.OnnxGraph.run
+
+    def counted(self, inputs, outputs):
+        heard.extend([outputs] if tuple(outputs) == prompted.TRUNK_OUTPUTS else [])
+        return run_graph(self, inputs, outputs)
+
+    monkeypatch.setattr(prompted.OnnxGraph, "run", counted)
+    plan = asked_thrice(take, tmp_path, ("drums", "bass", "violin"), model="prompted")
+    assert [outcome.error for outcome in run_batch(plan, tmp_path)] == [None] * 6
+    assert len(heard) == len(TWO_CLIPS)  # a second is one window
+
+
+@pytest.mark.torch
+def test_a_flow_model_encodes_a_clip_once_and_follows_its_prompts_together(
+    take: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toy_bundle import NAME, write_models
+
+    from engine import models
+    from engine.runtimes.torch_runtime import TorchFlow
+
+    folder = write_models(tmp_path / "models")
+    monkeypatch.setattr(models, "models_folder", lambda: folder)
+    monkeypatch.setenv("STEMBRIDGE_RUNTIME", "torch")
+    heard, solved = [], []
+    encode, velocity = TorchFlow.encode, TorchFlow.velocity
+    monkeypatch.setattr(TorchFlow, "encode", lambda self, wave: heard.append(wave.shape) or encode(self, wave))
+    monkeypatch.setattr(TorchFlow, "velocity", lambda self, *of: solved.append(len(of[2])) or velocity(self, *of))
+    plan = asked_thrice(take, tmp_path / "out", ("drums", "bass", "a shout"), model=NAME, nfe=2)
+    assert [outcome.error for outcome in run_batch(plan, tmp_path / "out")] == [None] * 6
+    assert len(heard) == len(TWO_CLIPS)
+    assert solved == [3] * len(TWO_CLIPS)
+
+
 def test_nothing_to_do_says_so(tmp_path: Path, capsys) -> None:
     (tmp_path / "empty").mkdir()
     assert run("session", tmp_path / "empty", "--out", tmp_path / "out") == 2
