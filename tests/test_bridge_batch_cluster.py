@@ -128,7 +128,7 @@ def test_a_killed_worker_costs_nothing_but_time(cluster, song, local, tmp_path: 
     assert not list(tmp_path.rglob("attempt-*"))
 
 
-def test_a_stop_reaches_the_workers_and_the_batch_goes_on_locally(cluster, song, local, tmp_path: Path) -> None:
+def test_a_stop_reaches_the_workers_and_the_batch_goes_on_there_or_here(cluster, song, local, tmp_path: Path) -> None:
     begun: list[object] = []
     with cluster_at(cluster.scheduler_address, tmp_path) as found:
         outcomes = run_batch(
@@ -140,9 +140,22 @@ def test_a_stop_reaches_the_workers_and_the_batch_goes_on_locally(cluster, song,
             render=found.render,
         )
     assert any(outcome.result is None and outcome.error is None for outcome in outcomes)
+    assert list((tmp_path / ".stembridge" / "work").rglob("stop"))
+    with cluster_at(cluster.scheduler_address, tmp_path) as found:  # what told them to stop then says nothing now
+        ended: list[object] = []
+        more = run_batch(
+            plan_of(song, tmp_path),
+            tmp_path,
+            on_event=lambda job, event: ended.append(event) if event.kind == "done" else None,
+            stopped=lambda: bool(ended),
+            render=found.render,
+        )
+    assert any(outcome.result is not None for outcome in more)
     again = run_batch(plan_of(song, tmp_path), tmp_path)
     assert [outcome.error for outcome in again] == [None] * 4
+    assert any(outcome.earlier for outcome in again)
     assert stems_of(tmp_path) == local
+    assert not list(tmp_path.rglob("stop"))
 
 
 def test_what_the_engine_refuses_is_told_and_not_tried_again(cluster, song, tmp_path: Path) -> None:

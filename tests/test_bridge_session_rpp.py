@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,8 +182,31 @@ def test_an_independent_parser_reads_what_was_written(song: Path) -> None:
     new = song.with_name("new.rpp")
     write_stems(read_rpp(song), new)
     root = rpp.loads(new.read_text(encoding="utf-8"))
-    names = [next(c for c in t.children if c[0] == "NAME")[1] for t in root.findall("TRACK")]
-    assert names == ["Lead Vox", "Slow", "Keys", "Lead Vox · vocals"]
+
+    def told(element: rpp.Element, tag: str) -> str:
+        return next(line[1] for line in element.children if line[0] == tag)
+
+    tracks = root.findall("TRACK")
+    assert [told(each, "NAME") for each in tracks] == ["Lead Vox", "Slow", "Keys", "Lead Vox · vocals"]
+    before, stems = (
+        [
+            [float(told(each, tag)) for tag in ("POSITION", "LENGTH", "SOFFS")] + [each.find("SOURCE").children[0][1]]
+            for each in (item for item in of.children if isinstance(item, rpp.Element) and item.tag == "ITEM")
+        ]
+        for of in (tracks[0], tracks[3])
+    )
+    assert before == [[1.5, 2.0, 0.25, "a.wav"], [9.0, 1.0, 0.0, "/elsewhere/b.wav"]]
+    assert stems == [[1.5, 2.0, 0.0, "0.target.wav"], [9.0, 1.0, 0.0, "1.target.wav"]]
+    # and what the other parser writes of it is the same model again
+    other = song.with_name("other.rpp")
+    other.write_text(rpp.dumps(root), encoding="utf-8")
+    again, ours = read_rpp(other), read_rpp(new)
+    assert [replace(track_, mark=0, clips=()) for track_ in again.tracks] == [
+        replace(track_, mark=0, clips=()) for track_ in ours.tracks
+    ]
+    for one, two in zip(again.tracks, ours.tracks, strict=True):
+        assert [replace(clip, mark=0) for clip in one.clips] == [replace(clip, mark=0) for clip in two.clips]
+    assert (again.markers, again.tempo, again.rate_hz) == (ours.markers, ours.tempo, ours.rate_hz)
 
 
 @given(st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=30))
