@@ -269,9 +269,11 @@ def new_session(host: Host, name: str, rate_hz: int) -> Path:
 
 @contextmanager
 def screen() -> Iterator[str]:
-    """A virtual screen of its own; yields its display name."""
+    """A virtual screen of its own; yields its display name. It never resets: after its last client left (xwininfo that
+    looks for a window, say) it would drop a program that is just connecting.
+    """
     read_end, write_end = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "1400x900x24", "-nolisten", "tcp"]
+    command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "1400x900x24", "-nolisten", "tcp", "-noreset"]
     screen = subprocess.Popen(command, pass_fds=[write_end], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.close(write_end)
     try:

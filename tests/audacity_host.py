@@ -75,7 +75,13 @@ class Host:
         temporary.mkdir(mode=0o700)
         with (self.home / "audacity.log").open("ab") as log:
             self.process = subprocess.Popen(["audacity"], env=self.env, cwd=self.home, stdout=log, stderr=log)
-        wait_for(lambda: "Audacity" in self.windows().values(), "Audacity's window", DEADLINE_S)
+        wait_for(lambda: self.lives() and "Audacity" in self.windows().values(), "Audacity's window", DEADLINE_S)
+
+    def lives(self) -> bool:
+        """True; AssertionError with what Audacity wrote when it has ended."""
+        assert self.process is not None
+        assert self.process.poll() is None, f"Audacity ended:\n{(self.home / 'audacity.log').read_text()[-2000:]}"
+        return True
 
     def stop(self) -> None:
         if self.process is not None:
@@ -173,8 +179,7 @@ def open_audacity(home: Path) -> Iterator[Host]:
 
 
 def listens(host: Host) -> bool:
-    assert host.process is not None
-    assert host.process.poll() is None, f"Audacity ended:\n{(host.home / 'audacity.log').read_text()[-2000:]}"
+    host.lives()
     try:
         with Pipe() as pipe:
             pipe.ask("GetInfo: Type=Tracks")

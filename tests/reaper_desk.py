@@ -50,7 +50,7 @@ def open_desk(tmp_path: Path) -> Iterator[Desk]:
     """A desk for as long as the block runs, with its engine's sign of life there."""
     scripts, mailbox = install(tmp_path)
     with serving(mailbox, tmp_path / "out") as engine:
-        deadline_s = time.monotonic() + 10
+        deadline_s = time.monotonic() + 60
         while not (mailbox / "engine.json").exists():
             assert time.monotonic() < deadline_s
             time.sleep(0.005)

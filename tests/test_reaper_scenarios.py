@@ -91,7 +91,7 @@ def engine(tmp_path: Path) -> Iterator[Callable[[Scenario, Path], StandIn]]:
         contexts.append(context)
         stand_in.losing, stand_in.torn_first = row.engine == "loses stems", row.engine == "torn status"
         stand_in.holding, stand_in.drafting = row.engine in ("dies", "holds", "drafts"), row.engine == "drafts"
-        deadline_s = time.monotonic() + 10
+        deadline_s = time.monotonic() + 60
         while not (mailbox / "engine.json").exists():
             assert time.monotonic() < deadline_s
             time.sleep(0.005)
