@@ -394,15 +394,18 @@ def test_a_session_saved_meanwhile_is_not_added_to(song: Path, tmp_path: Path, c
     assert [p.name for p in song.parent.glob("*.rpp")] == ["Song.rpp"]
 
 
-def test_the_same_bytes_as_extract(song: Path, tmp_path: Path, capsys) -> None:
-    assert run("session", song, "--out", tmp_path / "out", "--track", "Lead Vox", "--no-new-session", "--json") == 0
-    job = json.loads(capsys.readouterr().out)["jobs"][0]
-    arguments = ("--prompt", "lead vocals", "--region", "0.125:0.625", "--context", "0", "--name", "one", "--json")
-    assert run("extract", song.parent / "0.wav", "--out", tmp_path / "single", *arguments) == 0
-    single = json.loads(capsys.readouterr().out)
-    for stem in ("target", "residual"):
-        batched, alone = (soundfile.read(each[stem], dtype="float32")[0] for each in (job, single))
-        assert np.array_equal(batched, alone)
+@pytest.mark.parametrize("prompts", [(), ("drums", "bass")])
+def test_the_same_bytes_as_extract(song: Path, tmp_path: Path, capsys, prompts: tuple[str, ...]) -> None:
+    words = [word for prompt in prompts for word in ("--prompt", prompt)]
+    more = ("--track", "Lead Vox", "--no-new-session", "--json")
+    assert run("session", song, "--out", tmp_path / "out", *words, *more) == 0
+    for job in json.loads(capsys.readouterr().out)["jobs"][: len(prompts) or 1]:
+        arguments = ("--prompt", job["prompt"], "--region", "0.125:0.625", "--context", "0", "--name", "one", "--json")
+        assert run("extract", song.parent / "0.wav", "--out", tmp_path / job["prompt"], *arguments) == 0
+        single = json.loads(capsys.readouterr().out)
+        for stem in ("target", "residual"):
+            batched, alone = (soundfile.read(each[stem], dtype="float32")[0] for each in (job, single))
+            assert np.array_equal(batched, alone)
 
 
 @pytest.mark.vst3
