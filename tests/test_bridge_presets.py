@@ -37,9 +37,11 @@ def written(tmp_path):
     return write
 
 
-def test_the_three_presets_ship():
-    assert {"extract-vocals", "remove-vocals", "dialogue"} <= set(OURS)
-    assert len(OURS) >= 16
+def test_the_named_presets_ship():
+    parts = ("vocals", "drums", "bass", "guitar", "piano", "strings", "brass", "synth", "crowd", "room-noise")
+    named = {f"{verb}-{part}" for verb in ("extract", "remove") for part in parts}
+    named |= {"dialogue", "remove-dialogue", "music-under-dialogue", "karaoke", "de-bleed", "minus-one"}
+    assert named | {"sample-clearance"} <= set(OURS)
 
 
 def test_every_shipped_file_is_sound():
