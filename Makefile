@@ -1,6 +1,7 @@
 # make demo   set everything up and run the whole main job on the bundled excerpt
 # make test   set everything up and run all tests
 # make bench  set everything up and print the tables of speed and memory
+# make gpu    on a machine with a GPU: the tests that need one, then every figure and the README's table of them
 # make check  format, lint and types
 # make pages  write again what is generated: the API page, the table of DAWs, ReaPack's list
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test bench check pages clean
+.PHONY: demo test bench gpu check pages clean
 
 demo: $(VENV)/.ready-demo
 	$(BIN)/stembridge demo --out demo_out
@@ -21,6 +22,11 @@ test: $(VENV)/.ready-test
 
 bench: $(VENV)/.ready-test
 	$(BIN)/python -m benchmarks
+
+gpu: $(VENV)/.ready-test
+	$(BIN)/pytest -m gpu
+	$(BIN)/python -m benchmarks.gpu --out benchmarks/results --budget-s 3600
+	$(BIN)/python -m benchmarks.readme
 
 check: $(VENV)/.ready-test
 	$(BIN)/ruff check --fix .

@@ -3,7 +3,8 @@
 Speed does not depend on what the weights are, so no checkpoint is needed. Times are medians of 10 s of mono audio
 (unless said otherwise), warm; prompts have 8 tokens; text encoding is not included. Next to each evaluation stands its
 floor: the larger of its operations over the matrix rate and its weights over the bandwidth, both measured here first.
-`--smoke` runs every step that a CPU can run, on a toy network.
+Eager, as a CUDA graph, compiled, and by TensorRT where it is installed; the end says how far each target is, and where
+the time goes. `--smoke` runs every step that a CPU can run, on a toy network.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import gc
 import json
 import platform
 import statistics
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -26,6 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.gpu_targets import TARGETS, held, shares
 from benchmarks.measure import (
     captured,
     copy_tb_s,
@@ -48,6 +51,8 @@ CODEC_GFLOP_PER_S = {"encode": 48.7, "decode 1 stream": 109.6, "decode 2 streams
 """Operations a second of audio at the released sizes."""
 COMPILE_RESERVE_S = 75.0
 """A compiled variant is begun only when this much of the budget is left."""
+TENSORRT_RESERVE_S = 240.0
+"""So are a size's TensorRT plans."""
 
 
 @dataclass
@@ -288,6 +293,38 @@ def time_compiled_codec(report: Report, n_frames: int, device: str) -> None:
         report.add("codec", f"fp16 {name} compiled against eager", snr_db(eager, out), "dB")
 
 
+def time_tensorrt(report: Report, name: str, seconds: float) -> None:
+    """The same model by TensorRT: exported, its plans built and held against torch, and run, in other processes."""
+    from benchmarks.inference import child_of, prepare_models
+
+    options = ["--size", name, "--seconds", str(seconds), "--threads", str(torch.get_num_threads())]
+    with tempfile.TemporaryDirectory(prefix="stembridge-tensorrt-") as folder:
+        run = partial(child_of, Path(folder), [*options, "--repeats", "5", "--nfe", "4,8"], torch.get_num_threads())
+        _, errors = prepare_models(Path(folder), ["tensorrt-fp16"], run)
+        found = run("tensorrt-fp16")
+    report.facts["about"]["tensorrt"] = found["runtime"]
+    for check in (errors["tensorrt-fp16"] or {}).get("checks", []):
+        if check["snr_db"] is not None:
+            report.add(name, f"tensorrt fp16 {check['what']} against fp32", check["snr_db"], "dB")
+    for figures in (found["stages_s"], found["end_to_end_s"]):
+        for what, value in figures.items():
+            report.add(name, f"tensorrt fp16 {what}", 1e3 * value, "ms")
+
+
+def conclude(report: Report, sizes: list[str]) -> None:
+    """Each target beside what was reached, and where the time goes."""
+    report.facts["targets"] = dict(held(report.facts))
+    for name, said in report.facts["targets"].items():
+        of_floor = "" if said["of_floor"] is None else f", {said['of_floor']:.1f} times the floor"
+        print(f"{name}: {said['ms']:.1f} ms ({said['run']}), target {said['target_ms']:g} ms{of_floor}", flush=True)
+    wanted = {(target.size, target.nfe) for target in TARGETS if target.nfe} | {(size, 8) for size in sizes}
+    goes = {f"{size}, {nfe} NFE": shares(report.facts, size, nfe) for size, nfe in sorted(wanted)}
+    report.facts["where the time goes"] = {name: parts for name, parts in goes.items() if parts}
+    for name, parts in report.facts["where the time goes"].items():
+        print(f"{name}: " + ", ".join(f"{what} {ms:.1f} ms" for what, ms in parts.items()), flush=True)
+    report.save()
+
+
 def measure_size(
     report: Report, name: str, sizes: Sizes, n_frames: int, ceilings: tuple[float, float], device: str
 ) -> None:
@@ -334,6 +371,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the clip")
     parser.add_argument("--budget-s", type=float, default=500.0, help="begin nothing that may not end within this")
     parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--no-tensorrt", action="store_true", help="TensorRT takes minutes to build a size's plans")
     parser.add_argument("--smoke", action="store_true", help="a toy network on the CPU")
     args = parser.parse_args()
     device = "cpu" if args.smoke else "cuda"
@@ -367,6 +405,14 @@ def main() -> None:
                     continue
                 with report.guarded(name, "compiled"):
                     step()
+        if device == "cuda" and not args.no_tensorrt:
+            for name in models:
+                if report.left_s() < TENSORRT_RESERVE_S:
+                    print(f"{name:>10}  TensorRT: left out, {report.left_s():.0f} s of the budget are left", flush=True)
+                    continue
+                with report.guarded(name, "TensorRT"):
+                    time_tensorrt(report, name, args.seconds)
+    conclude(report, list(models))
     report.facts["seconds"] = args.budget_s - report.left_s()
     report.save()
     print(f"{report.facts['seconds']:.0f} s in all; {report.path}", flush=True)

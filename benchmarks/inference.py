@@ -1,9 +1,14 @@
 """Flow models on a CPU, by runtime and precision: `python -m benchmarks.inference [--size small] [--seconds 10]`.
 
-Speed does not depend on what the weights are, so a model of drawn weights at a released size is exported (and held
-against the network) in a temporary folder. Each runtime is then measured in a process of its own, whose peak memory is
-its own: every stage, and the whole way from a mono mixture to the mask. Figures are medians, warm. What a machine's
-cores can do is measured beside them, as a plain matrix product; the load while it ran is in the file.
+Speed does not depend on what the weights are, so a model of drawn weights at a released size (without the watermark
+branch) is exported and held against the network in a temporary folder. Each runtime is then measured in a process of
+its own, whose peak memory is its own: every stage, and the whole way from a mono mixture to the mask (faithful) or to
+the waveforms (generative). Figures are medians of `--repeats` calls (one less of the whole way), warm. What a machine's
+cores can do is measured beside them, as plain matrix products; the load while it ran is in the file. What a precision
+errs by is there, too.
+
+`--folder` keeps model and exports for the next run; `--prepare` ends when they are made, so that on a machine that is
+lent for minutes nothing but the clock runs.
 """
 
 from __future__ import annotations
@@ -17,9 +22,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +37,12 @@ from engine.runtime import Ask
 from engine.windows import Window
 
 RESULTS = Path(__file__).parent / "results"
-RUNTIMES = ("torch", "fp32", "int8", "fp16", "torch-gpu", "tensorrt-fp32", "tensorrt-fp16")
-"""torch on the CPU, onnxruntime by precision, and what needs a GPU, which has not been measured."""
+RUNTIMES = ("torch", "bf16", "fp32", "int8", "fp16", "torch-gpu", "tensorrt-fp32", "tensorrt-fp16")
+"""torch on the CPU in float32 and bfloat16, onnxruntime by precision, and what needs a GPU, which has not been
+measured."""
+OF_TORCH = ("torch", "bf16", "torch-gpu")
 PROMPT = "lead vocals"
-NFES = (1, 4, 8)
+NFES = "4"
 PREVIEW_S = 2.0
 _CHILD_LIMIT_S = 3600
 
@@ -48,7 +56,7 @@ def write_models(folder: Path, size: str) -> None:
     from benchmarks.sam_cpu import write_bundle
 
     sizes = TOY if size == "toy" else replace(RELEASED[size], watermark=None)
-    (folder / "drawn").mkdir(parents=True)
+    (folder / "drawn").mkdir(parents=True, exist_ok=True)
     write_bundle(folder / "drawn", sizes)
     manifest = folder / "drawn" / "bundle.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "sample_rate": SAMPLE_RATE}))
@@ -64,9 +72,10 @@ def write_models(folder: Path, size: str) -> None:
     tokenizer.save(str(folder / "t5-base" / "tokenizer.json"))
 
 
-def median_s(call: Callable[[], Any], repeats: int) -> float:
-    """Median seconds of several calls after a first one."""
-    call()
+def median_s(call: Callable[[], Any], repeats: int, *, warm: bool = True) -> float:
+    """Median seconds of several calls, after a first one where what they need is not warm from others."""
+    if warm:
+        call()
     times = []
     for _ in range(repeats):
         began = time.perf_counter()
@@ -80,15 +89,16 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def matmul_gflop_s(threads: int) -> float:
-    """What a plain float32 product of the feed-forward's shape reaches, by torch, in GFLOP/s: the best of several."""
+def matmul_gflop_s(threads: int, dtype: str) -> float:
+    """What a plain product of the feed-forward's shape reaches, by torch, in GFLOP/s: the best of several."""
     import torch
 
     from benchmarks.sam_cpu import best_s
 
     torch.set_num_threads(threads)
     rows, inner, columns = 1024, 1536, 8192
-    a, b = torch.randn(rows, inner), torch.randn(columns, inner)
+    kind: torch.dtype = getattr(torch, dtype)
+    a, b = torch.randn(rows, inner).to(kind), torch.randn(columns, inner).to(kind)
     return 2 * rows * inner * columns / best_s(partial(torch.nn.functional.linear, a, b), 10) / 1e9
 
 
@@ -107,15 +117,15 @@ def open_runtime(folder: Path, name: str, threads: int) -> Any:
 
         plans = read_artefact(folder_of(bundle, "tensorrt", name.removeprefix("tensorrt-")))
         return open_tensorrt(bundle, plans, folder / "t5-base", verified=False)
-    if name == "torch":
+    if name in OF_TORCH:
         import torch
 
         torch.set_num_threads(threads)
-        return TorchFlow(bundle, folder / "t5-base", device="cpu")
+        return TorchFlow(bundle, folder / "t5-base", device="cpu", precision="bf16" if name == "bf16" else "fp32")
     return open_onnx(bundle, read_artefact(folder_of(bundle, "onnx", name)), folder / "t5-base", threads=threads)
 
 
-def measure(folder: Path, name: str, seconds: float, threads: int, repeats: int) -> dict[str, Any]:
+def measure(folder: Path, name: str, seconds: float, threads: int, repeats: int, nfes: Sequence[int]) -> dict[str, Any]:
     """Everything of one runtime, in this process."""
     from engine.bundle import read_bundle
     from engine.flow.model import FlowModel
@@ -134,7 +144,7 @@ def measure(folder: Path, name: str, seconds: float, threads: int, repeats: int)
     x, window = runtime.to_device(state), Window(0, n_frames)
 
     def text() -> None:
-        runtime._texts.clear() if name.startswith("torch") else runtime.prompts.forget()
+        runtime._texts.clear() if name in OF_TORCH else runtime.prompts.forget()
         runtime.is_cut(PROMPT)
 
     evaluate = runtime.velocity(latents, tokens, [PROMPT], times)
@@ -143,24 +153,29 @@ def measure(folder: Path, name: str, seconds: float, threads: int, repeats: int)
         "text": median_s(text, repeats),
         "condition, 4 times": median_s(lambda: runtime.velocity(latents, tokens, [PROMPT], times), repeats),
         "velocity": median_s(lambda: runtime.to_host(evaluate(x, 1, window)), max(repeats, 5)),
-        "decode, 2 streams": median_s(lambda: list(runtime.decode(state, mark_seed=None)), repeats),
+        "decode, 2 streams": median_s(lambda: list(runtime.decode(state, mark_seed=None)), repeats, warm=seconds < 5),
     }
     if name in ("fp32", "int8", "fp16"):
         figures["overhead"] = overhead(runtime, evaluate, x, window)
     model = FlowModel(read_bundle(folder / "drawn"), runtime)
 
-    def whole(nfe: int, n_heard: int) -> float:
-        seed = iter(range(1000))
+    seeds = iter(range(1000))
 
-        def once() -> None:
-            plan = model.plan(Ask(PROMPT, nfe=nfe, seed=next(seed)))
+    def whole(nfe: int, n_heard: int, output: str) -> None:
+        plan = model.plan(Ask(PROMPT, nfe=nfe, seed=next(seeds)))
+        if output == "faithful":
             list(model.estimate([wave[:, :n_heard]], 1, n_heard, plan, lambda done: None))
+        else:
+            list(model.generate([wave[:, :n_heard]], n_heard, plan, lambda done: None))
 
-        return median_s(once, 1 if nfe > 4 else max(repeats - 1, 1))
-
-    figures["end_to_end_s"] = {f"{seconds:g} s, {nfe} NFE": whole(nfe, n) for nfe in NFES}
     preview = min(n, round(PREVIEW_S * runtime.sample_rate))
-    figures["end_to_end_s"][f"{PREVIEW_S:g} s preview, 1 NFE"] = whole(1, preview)
+    figures["end_to_end_s"] = {
+        f"{PREVIEW_S:g} s preview, 1 NFE": median_s(partial(whole, 1, preview, "faithful"), repeats)
+    }
+    for nfe in nfes:
+        for output, words in (("faithful", ""), ("generative", ", generative")):
+            took = median_s(partial(whole, nfe, n, output), max(repeats - 1, 1), warm=False)
+            figures["end_to_end_s"][f"{seconds:g} s, {nfe} NFE{words}"] = took
     figures["memory_bytes"] = {"before": before, "peak": peak_bytes()}
     return figures
 
@@ -186,6 +201,37 @@ def overhead(runtime: Any, evaluate: Callable[..., Any], x: Any, window: Window)
     total = time.perf_counter() - began
     del graph.run
     return total / spent - 1
+
+
+def accuracy(folder: Path, threads: int) -> dict[str, Any]:
+    """What bfloat16 errs by, against float32: stages, and all that decides whether it may be a default."""
+    from engine.flow.trust import judge
+    from export.stages import Tolerance
+    from export.verify import compare
+
+    exact, rough = (open_runtime(folder, name, threads) for name in ("torch", "bf16"))
+    verdict = judge(rough, exact, "bf16")
+    draw = np.random.default_rng(0)
+    wave = 0.1 * draw.standard_normal((1, 2 * exact.sample_rate)).astype(np.float32)
+    latents = exact.encode(wave)
+    state = draw.standard_normal((1, len(latents), 2 * exact.n_channels)).astype(np.float32)
+    window = Window(0, len(latents))
+    times = tuple(index / 4 for index in range(4))
+    found: dict[str, list[Any]] = {"encode": [], "velocity": [], "decode": []}
+    for runtime in (exact, rough):
+        evaluate = runtime.velocity(latents, np.zeros((1, len(latents)), np.int64), [PROMPT], times)
+        made = [runtime.to_host(evaluate(runtime.to_device(state), number, window)) for number in range(len(times))]
+        found["encode"].append(runtime.encode(wave))
+        found["velocity"].append(np.stack(made))
+        found["decode"].append(np.concatenate(list(runtime.decode(state, mark_seed=None))))
+    checks = [compare(what, [(a, b)], Tolerance()) for what, (a, b) in found.items()]
+    return {
+        "below_few_step_error": verdict.below_few_step_error,
+        "checks": [{"what": c.what, "snr_db": c.snr_db, "cosine": c.cosine} for c in checks]
+        + [{"what": "solve", "snr_db": verdict.solve_db}, {"what": "solve and decode", "snr_db": verdict.snr_db}],
+        "few_step_error_db": verdict.few_db,
+        "few_step_sound_db": verdict.few_sound_db,
+    }
 
 
 def gflop_of(size: str, seconds: float, n_tokens: int) -> dict[str, float]:
@@ -214,12 +260,22 @@ def show(facts: dict[str, Any]) -> None:
             for name in names:
                 value = facts["runtimes"][name][part][what]
                 gflop = facts["gflop"].get(what)
-                share = f" {gflop / value / facts['matmul_gflop_s']:.2f}" if gflop else ""
+                share = f" {gflop / value / peak_of(facts, name):.2f}" if gflop else ""
                 cells.append(f"{value:.3f} s{share}")
             print(f"{what:<28}" + "".join(f"{cell:>16}" for cell in cells))
     peaks = [facts["runtimes"][name]["memory_bytes"]["peak"] / 1e9 for name in names]
     print(f"{'peak memory':<28}" + "".join(f"{peak:>13.2f} GB" for peak in peaks))
-    print(f"matrix product {facts['matmul_gflop_s']:.0f} GFLOP/s; shares beside the seconds are of that")
+    products = ", ".join(f"{kind} {rate:.0f}" for kind, rate in facts["matmul_gflop_s"].items())
+    print(f"matrix products in GFLOP/s: {products}; shares beside the seconds are of these")
+    for name, said in facts["errors"].items():
+        checks = ", ".join(f"{check['what']} {check['snr_db']:.1f} dB" for check in said["checks"] if check["snr_db"])
+        print(f"{name} against float32: {checks}")
+
+
+def peak_of(facts: Mapping[str, Any], name: str) -> float:
+    """The measured rate of a plain product in the type that a runtime multiplies; float32 where torch has none."""
+    rates: Mapping[str, float] = facts["matmul_gflop_s"]
+    return rates["bfloat16" if name == "bf16" else "float32"]
 
 
 def child(arguments: Sequence[str], threads: int) -> Any:
@@ -257,45 +313,84 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--runtimes", default="torch,fp32,int8", help=f"of {', '.join(RUNTIMES)}")
-    parser.add_argument("--out", type=Path, default=RESULTS / "inference_cpu.json")
+    parser.add_argument("--nfe", default=NFES, help="of the whole way; several with commas between")
+    parser.add_argument("--runtimes", default="torch,bf16,fp32,int8", help=f"of {', '.join(RUNTIMES)}")
+    parser.add_argument("--folder", type=Path, help="keep model and exports there")
+    parser.add_argument("--prepare", action="store_true", help="only make model and exports; needs --folder")
+    parser.add_argument("--out", type=Path, help="JSON; benchmarks/results/inference_SIZE.json")
     parser.add_argument("--child", nargs=2, metavar=("WHAT", "FOLDER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child is not None:
-        what, folder = args.child[0], Path(args.child[1])
-        if what.startswith("build:"):
-            print(json.dumps(build(folder, what.removeprefix("build:"))))
-        elif what == "write":
-            write_models(folder, args.size)
-            print("{}")
-        else:
-            print(json.dumps(measure(folder, what, args.seconds, args.threads, args.repeats)))
+        print(json.dumps(in_child(args.child[0], Path(args.child[1]), args)))
         return
+    if args.prepare and args.folder is None:
+        parser.error("--prepare needs --folder")
     names = args.runtimes.split(",")
     common = ["--size", args.size, "--seconds", str(args.seconds), "--threads", str(args.threads)]
-    common += ["--repeats", str(args.repeats)]
-    facts: dict[str, Any] = {
-        "machine": machine(),
-        "load_before": os.getloadavg(),
-        "size": args.size,
-        "seconds": args.seconds,
-        "threads": args.threads,
-        "gflop": gflop_of(args.size, args.seconds, 3),
-        "matmul_gflop_s": matmul_gflop_s(args.threads),
-        "exports": {},
-        "runtimes": {},
-    }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    common += ["--repeats", str(args.repeats), "--nfe", args.nfe]
     with tempfile.TemporaryDirectory(prefix="stembridge-inference-") as name:
-        child(["--child", "write", name, *common], args.threads)
+        folder = args.folder or Path(name)
+        run = partial(child_of, folder, common, args.threads)
+        exports, errors = prepare_models(folder, names, run)
+        if args.prepare:
+            return
+        facts: dict[str, Any] = {
+            "machine": machine() | {"torch": version("torch")},
+            "load_before": os.getloadavg(),
+            "size": args.size,
+            "seconds": args.seconds,
+            "threads": args.threads,
+            "repeats": args.repeats,
+            "gflop": gflop_of(args.size, args.seconds, 3),
+            "matmul_gflop_s": {kind: matmul_gflop_s(args.threads, kind) for kind in ("float32", "bfloat16")},
+            "exports": exports,
+            "errors": errors,
+            "runtimes": {},
+        }
+        out = args.out or RESULTS / f"inference_{args.size}.json"
+        out.parent.mkdir(parents=True, exist_ok=True)
         for runtime in names:
-            if not runtime.startswith("torch"):
-                facts["exports"][runtime] = child(["--child", f"build:{runtime}", name, *common], args.threads)
-            facts["runtimes"][runtime] = child(["--child", runtime, name, *common], args.threads)
+            facts["runtimes"][runtime] = run(runtime)
             facts["load_after"] = os.getloadavg()
-            args.out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-            print(f"{runtime}: {json.dumps(facts['runtimes'][runtime]['stages_s'])}", file=sys.stderr, flush=True)
+            out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+            print(f"{runtime}: {json.dumps(facts['runtimes'][runtime])}", file=sys.stderr, flush=True)
     show(facts)
+
+
+def prepare_models(
+    folder: Path, names: Sequence[str], run: Callable[[str], Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the runtimes need, made where it is not there; (of each export its cost, of each precision its errors)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "t5-base" / "tokenizer.json").exists():
+        run("write")
+    kept = folder / "prepared.json"
+    known: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {"exports": {}, "errors": {}}
+    for name in names:
+        if name == "bf16" and name not in known["errors"]:
+            known["errors"][name] = run("accuracy")
+        elif name not in OF_TORCH and name not in known["exports"]:
+            known["exports"][name] = run(f"build:{name}")
+            known["errors"][name] = known["exports"][name].pop("verified")
+        kept.write_text(json.dumps(known))
+    return known["exports"], known["errors"]
+
+
+def child_of(folder: Path, common: Sequence[str], threads: int, what: str) -> Any:
+    """One part of the work, in a process of its own."""
+    return child(["--child", what, str(folder), *common], threads)
+
+
+def in_child(what: str, folder: Path, args: argparse.Namespace) -> Any:
+    """That part of the work."""
+    if what.startswith("build:"):
+        return build(folder, what.removeprefix("build:"))
+    if what == "write":
+        return write_models(folder, args.size)
+    if what == "accuracy":
+        return accuracy(folder, args.threads)
+    nfes = [int(nfe) for nfe in args.nfe.split(",")]
+    return measure(folder, what, args.seconds, args.threads, args.repeats, nfes)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,24 @@ README = Path(__file__).parents[1] / "README.md"
 RESULTS = Path(__file__).parent / "results"
 BEGIN = "<!-- speed of flow models: written by python -m benchmarks.readme -->"
 END = "<!-- end of the speed of flow models -->"
-NAMES = {"torch": "torch fp32", "fp32": "onnxruntime fp32", "int8": "onnxruntime int8", "fp16": "onnxruntime fp16"}
-CPU_FILE, TORCH_FILE, GPU_FILE = "inference_cpu.json", "sam_cpu_small.json", "gpu.json"
-AIMS = {"10 s, 4 NFE": "≤ 15 s", "2 s preview, 1 NFE": "≤ 2.5 s"}
+NAMES = {
+    "torch": "torch fp32",
+    "bf16": "torch bf16",
+    "fp32": "onnxruntime fp32",
+    "int8": "onnxruntime int8",
+    "fp16": "onnxruntime fp16",
+}
+CPU_FILE, TORCH_FILE, GPU_FILE = "inference_small.json", "sam_cpu_small.json", "gpu.json"
+AIMS = {
+    "10 s, 4 NFE": "≤ 15 s",
+    "10 s, 4 NFE, generative": "≤ 15 s",
+    "2 s preview, 1 NFE": "≤ 2.5 s",
+    "velocity": "onnxruntime ≤ ½ of torch fp32; int8 ≤ 1/1.6 of that",
+}
+
+
+_OWN_LINES = ("targets", "where the time goes")
+SHOWN = ("encode", "velocity", "decode", "solve", "solve and decode")
 
 
 def render(results: Path = RESULTS) -> str:
@@ -45,38 +60,72 @@ def _cpu(facts: Mapping[str, Any]) -> Iterator[str]:
     made = facts["machine"]
     yield (
         f"SAM Audio {facts['size']} with drawn weights on {facts['threads']} threads of an {made['cpu']} "
-        f"({made['system']}, Python {made['python']}, onnxruntime {made['onnxruntime']}), {facts['seconds']:g} s of "
-        f"mono audio, medians, warm ([the numbers](benchmarks/results/{CPU_FILE})):"
+        f"({made['system']}, Python {made['python']}, torch {made['torch']}, onnxruntime {made['onnxruntime']}), "
+        f"{facts['seconds']:g} s of mono audio, no watermark, medians, warm "
+        f"([the numbers](benchmarks/results/{CPU_FILE})):"
     )
     yield ""
     yield f"| | {' | '.join(NAMES[name] for name in names)} | aim |"
     yield "|---" * (len(names) + 2) + "|"
     for part in ("stages_s", "end_to_end_s"):
         for what in runtimes[names[0]][part]:
-            cells = [_seconds(runtimes[name][part][what], facts["gflop"].get(what), facts) for name in names]
-            yield f"| {_plain(what, part)} | {' | '.join(cells)} | {AIMS.get(what, '')} |"
+            cells = [
+                _seconds(runtimes[name][part][what], facts["gflop"].get(what), _peak(facts, name)) for name in names
+            ]
+            yield f"| {_plain(what, part)} | {' | '.join(cells)} | {_aim(what, facts)} |"
     peaks = [f"{runtimes[name]['memory_bytes']['peak'] / 1e9:.1f} GB" for name in names]
     yield f"| peak memory | {' | '.join(peaks)} | |"
     if any("overhead" in runtimes[name] for name in names):
         overheads = [f"{100 * o:.1f} %" if (o := runtimes[name].get("overhead")) is not None else "" for name in names]
         yield f"| added to the raw session calls | {' | '.join(overheads)} | ≤ 3 % |"
     yield ""
+    rates = facts["matmul_gflop_s"]
     yield (
-        f"In brackets: operations a second, and what that is of a plain matrix product's {facts['matmul_gflop_s']:.0f} "
-        "GFLOP/s, measured in the same run."
+        "In brackets: operations a second, and what that is of a plain matrix product's, measured in the same run: "
+        f"{rates['float32']:.0f} GFLOP/s in float32, {rates['bfloat16']:.0f} in bfloat16; int8 is "
+        "held against float32."
     )
+    errors: Mapping[str, Any] = facts["errors"]
+    if errors:
+        yield ""
+        yield f"What each precision errs by, against torch fp32 on the same weights: {_errors(errors)}."
+
+
+def _errors(errors: Mapping[str, Any]) -> str:
+    """A sentence part a precision, and what decides whether it may be a default."""
+    parts = []
+    for name in [name for name in NAMES if name in errors]:
+        said = {check["what"]: check for check in errors[name]["checks"]}
+        shown = [f"{what} {said[what]['snr_db']:.0f} dB" for what in SHOWN if what in said]
+        few = errors[name].get("few_step_error_db")
+        if few is not None:
+            sound = errors[name].get("few_step_sound_db")
+            heard = "" if sound is None else f", {sound:.0f} dB of the sound"
+            use = "used by itself" if errors[name]["below_few_step_error"] else "not used unless it is asked for"
+            shown.append(f"4 evaluations against 32 with these weights: {few:.0f} dB of the latents{heard}: {use}")
+        parts.append(f"{NAMES[name]}: {', '.join(shown)} (velocity cosine {said['velocity']['cosine']:.6f})")
+    return "; ".join(parts)
+
+
+def _aim(what: str, facts: Mapping[str, Any]) -> str:
+    """The aims are of the small model."""
+    return AIMS.get(what, "") if facts["size"] == "small" else ""
 
 
 def _plain(what: str, part: str) -> str:
     return f"**{what}**" if part == "end_to_end_s" else {"velocity": "one velocity evaluation"}.get(what, what)
 
 
-def _seconds(value: float, gflop: float | None, facts: Mapping[str, Any]) -> str:
+def _peak(facts: Mapping[str, Any], name: str) -> float:
+    return float(facts["matmul_gflop_s"]["bfloat16" if name == "bf16" else "float32"])
+
+
+def _seconds(value: float, gflop: float | None, peak: float) -> str:
     said = f"{value:.2f} s" if value >= 0.1 else f"{1e3 * value:.1f} ms"
     if not gflop:
         return said
     rate = gflop / value
-    return f"{said} ({rate:.0f} GFLOP/s, {rate / facts['matmul_gflop_s']:.2f})"
+    return f"{said} ({rate:.0f} GFLOP/s, {rate / peak:.2f})"
 
 
 def _torch(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -107,11 +156,23 @@ def _gpu(facts: Mapping[str, Any]) -> Iterator[str]:
     yield "| | milliseconds |"
     yield "|---|---|"
     for part, figures in facts.items():
-        if not isinstance(figures, dict) or part in ("about", "ceilings"):
+        if not isinstance(figures, dict) or part in ("about", "ceilings", "failed", *_OWN_LINES):
             continue
         for name, value in figures.items():
             if name.endswith(" [ms]") and ("end to end" in name or "evaluation" in name or "floor" in name):
                 yield f"| {part}: {name.removesuffix(' [ms]')} | {value:.2f} |"
+    for name, said in facts.get("targets", {}).items():
+        floor = (
+            "" if said["of_floor"] is None else f", {said['of_floor']:.1f} times the floor of {said['floor_ms']:.1f} ms"
+        )
+        yield (
+            f"| **{name}**, {said['run']} (aim on an H200: {said['target_ms']:g} ms) | {said['ms']:.1f}: "
+            f"{said['of_target']:.2f} of the aim{floor} |"
+        )
+    for name, parts in facts.get("where the time goes", {}).items():
+        yield f"| {name}: where the time goes | {', '.join(f'{what} {ms:.1f}' for what, ms in parts.items())} |"
+    for step, error in facts.get("failed", {}).items():
+        yield f"| {step} | failed: {error.splitlines()[0][:120]} |"
 
 
 def _missing(cpu: Mapping[str, Any] | None, gpu: Mapping[str, Any] | None) -> Iterator[str]:
@@ -124,7 +185,8 @@ def _missing(cpu: Mapping[str, Any] | None, gpu: Mapping[str, Any] | None) -> It
     yield "the sizes base and large on a CPU"
     if gpu is None:
         yield "anything on a GPU: none has run any of this (`python -m benchmarks.gpu --out benchmarks/results`)"
-    yield "TensorRT: its plans are built in every test run, and none has run"
+    if gpu is None or "tensorrt" not in gpu["about"]:
+        yield "TensorRT: its plans are built in every test run, and none has run"
     yield "CoreML and DirectML"
 
 

@@ -24,20 +24,35 @@ TORCH: dict[str, Any] = {
 }
 STAGES = {"encode": 3.0, "text": 0.05, "velocity": 0.5, "decode, 2 streams": 9.0}
 CPU: dict[str, Any] = {
-    "machine": {"cpu": "Some CPU", "system": "Linux", "python": "3.11", "onnxruntime": "1.31", "cores": 2},
+    "machine": {
+        "cpu": "Some CPU",
+        "system": "Linux",
+        "python": "3.11",
+        "onnxruntime": "1.31",
+        "torch": "2.13",
+        "cores": 2,
+    },
     "size": "small",
     "seconds": 10.0,
     "threads": 2,
     "gflop": {"velocity": 210.0},
-    "matmul_gflop_s": 420.0,
+    "matmul_gflop_s": {"float32": 420.0, "bfloat16": 840.0},
+    "errors": {
+        "bf16": {
+            "below_few_step_error": False,
+            "checks": [{"what": "velocity", "snr_db": 47.2, "cosine": 0.99999}, {"what": "solve", "snr_db": 49.6}],
+            "few_step_error_db": 45.9,
+            "few_step_sound_db": 34.7,
+        }
+    },
     "runtimes": {
         name: {
             "stages_s": STAGES,
             "end_to_end_s": {"10 s, 4 NFE": 14.0, "2 s preview, 1 NFE": 2.25},
             "memory_bytes": {"before": 1, "peak": 3_000_000_000},
-            **({"overhead": 0.0123} if name != "torch" else {}),
+            **({"overhead": 0.0123} if name == "fp32" else {}),
         }
-        for name in ("torch", "fp32")
+        for name in ("torch", "bf16", "fp32")
     },
 }
 GPU: dict[str, Any] = {
@@ -98,8 +113,11 @@ def test_figures_of_torch_alone_are_shown_until_all_runtimes_were_measured(tmp_p
     assert "| one velocity evaluation | 1.40 s | 150 | 0.77 |" in render(write(tmp_path, torch=TORCH))
     both = render(write(tmp_path, cpu=CPU))
     assert "1.40 s" not in both
-    assert "| one velocity evaluation | 0.50 s (420 GFLOP/s, 1.00) | 0.50 s (420 GFLOP/s, 1.00) |" in both
-    assert "| **2 s preview, 1 NFE** | 2.25 s | 2.25 s | ≤ 2.5 s |" in both
+    full, half = "0.50 s (420 GFLOP/s, 1.00)", "0.50 s (420 GFLOP/s, 0.50)"
+    assert f"| one velocity evaluation | {full} | {half} | {full} |" in both
+    assert "| **2 s preview, 1 NFE** | 2.25 s | 2.25 s | 2.25 s | ≤ 2.5 s |" in both
+    assert "torch bf16: velocity 47 dB, solve 50 dB, 4 evaluations against 32 with these weights: 46 dB" in both
+    assert "35 dB of the sound: not used unless it is asked for (velocity cosine 0.999990)" in both
     assert "| 1.2 % | ≤ 3 % |" in both
     assert "onnxruntime int8, onnxruntime fp16 on a CPU" in both
     assert "onnxruntime at a released size" not in both
@@ -111,6 +129,15 @@ def test_a_gpus_figures_name_device_driver_and_versions(tmp_path: Path) -> None:
     assert "| large: end to end graph, 8 NFE | 49.50 |" in table
     assert "weights" not in table.split("**Not measured:**")[0].split("|---|---|")[1]
     assert "anything on a GPU" not in table
+    assert "TensorRT: its plans are built" in table
+    about = {**GPU["about"], "tensorrt": "tensorrt 11.1"}
+    aim = {"run": "graph", "ms": 49.5, "target_ms": 50.0, "of_target": 0.99, "floor_ms": 15.0, "of_floor": 3.3}
+    more = {"targets": {"large: end to end, 8 NFE": aim}, "where the time goes": {"large, 8 NFE": {"encode": 4.0}}}
+    table = render(write(tmp_path, gpu={**GPU, **more, "about": about, "failed": {"small: TensorRT": "E: no room"}}))
+    assert "(aim on an H200: 50 ms) | 49.5: 0.99 of the aim, 3.3 times the floor of 15.0 ms |" in table
+    assert "| large, 8 NFE: where the time goes | encode 4.0 |" in table
+    assert "| small: TensorRT | failed: E: no room |" in table
+    assert "TensorRT: its plans are built" not in table
 
 
 def test_a_readme_without_the_place_is_refused() -> None:
