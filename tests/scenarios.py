@@ -98,6 +98,14 @@ SCENARIOS = (
     Scenario("a tempo change", tempo_change=True),
     Scenario("a very long way into the song", position_s=3600.0, range_s=(3601.0, 3602.0), stems=((3601.0, 3602.0),)),
     Scenario("a selected item", range_s=None, select="item", stems=WHOLE),
+    *(
+        Scenario(f"a selected item at {hz} Hz", rate_hz=hz, range_s=None, select="item", stems=WHOLE)
+        for hz in (48_000, 88_200, 96_000)
+    ),
+    Scenario("a selected item in mono", n_channels=1, range_s=None, select="item", stems=WHOLE),
+    Scenario(
+        "a selected item in mono at 96 kHz", rate_hz=96_000, n_channels=1, range_s=None, select="item", stems=WHOLE
+    ),
     Scenario("whole items in spite of a range", gesture="extract_items", select="item", stems=WHOLE),
     Scenario("every item of a track", gesture="batch_tracks", n_items=2, stems=((10.0, 13.0), (13.5, 16.5))),
     Scenario("by example", gesture="extract_by_example", stems=WHOLE),
@@ -120,6 +128,26 @@ SCENARIOS = (
     Scenario(
         "remove from a whole item",
         gesture="remove",
+        range_s=None,
+        select="item",
+        answers=(("drums",),),
+        prompt="drums",
+        stems=WHOLE,
+    ),
+    Scenario(
+        "remove from a whole item at 48 kHz",
+        gesture="remove",
+        rate_hz=48_000,
+        range_s=None,
+        select="item",
+        answers=(("Lead Vox",),),
+        stems=WHOLE,
+    ),
+    Scenario(
+        "remove from a whole item in mono at 96 kHz",
+        gesture="remove",
+        rate_hz=96_000,
+        n_channels=1,
         range_s=None,
         select="item",
         answers=(("drums",),),
