@@ -32,7 +32,7 @@ from export.verify import Report, refuse, verify
 
 LIBRARIES: Final = ("torch", "onnx", "onnxscript", "onnxruntime")
 LEFTOVER_S: Final = 86_400.0
-"""A folder of a build that has not been touched for so long is of a build that was killed."""
+"""A folder of a build that was not touched for so long is of one that was killed, whoever has its number now."""
 Told = Callable[[str], None]
 """Called with what is being done, in words."""
 
@@ -199,10 +199,14 @@ def said(part: Path, files: list[Path]) -> dict[str, Mapping[str, Any]]:
 
 @contextmanager
 def beside(out: Path, n_bytes: int) -> Iterator[Path]:
-    """A folder beside `out` for as long as the block runs; leftovers of builds that were killed are removed."""
+    """A folder beside `out` for as long as the block runs; leftovers of builds that were killed are removed, and what
+    such a build had put aside is back in its place."""
     part = out.with_name(f"{out.name}.part-{os.getpid()}")
+    aside = _aside(out)
+    if aside.exists() and not out.exists():
+        aside.rename(out)
     for left in out.parent.glob(f"{out.name}.part-*"):
-        if time.time() - left.stat().st_mtime > LEFTOVER_S:
+        if _is_left(left):
             shutil.rmtree(left, ignore_errors=True)
     try:
         part.mkdir(parents=True)
@@ -219,9 +223,28 @@ def beside(out: Path, n_bytes: int) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def _is_left(part: Path) -> bool:
+    """Whether a folder is of a build that has ended: its process is gone, or it was not touched for a day."""
+    owner = part.name.rpartition("-")[2]
+    if os.name == "posix" and owner.isdecimal() and int(owner) != os.getpid():
+        try:
+            os.kill(int(owner), 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # another user's, and alive
+            return False
+    return time.time() - part.stat().st_mtime > LEFTOVER_S
+
+
 def put_in_place(part: Path, out: Path) -> None:
-    old = out.with_name(f"{out.name}.part-old")
+    """Rename a finished build to its place; what was there is aside for that moment."""
+    old = _aside(out)
+    shutil.rmtree(old, ignore_errors=True)
     if out.exists():
         out.rename(old)
     part.rename(out)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _aside(out: Path) -> Path:
+    return out.with_name(f"{out.name}.part-old")

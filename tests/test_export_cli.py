@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_disk import on_small_disk
 from toy_bundle import NAME, write_models
 
 if not os.environ.get("CI"):
@@ -98,10 +99,8 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert "Traceback" not in said.stderr
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals to a group are POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_build_that_is_stopped_leaves_nothing(model: Path, number: signal.Signals) -> None:
-    before = sorted(model.iterdir())
+def begun_export(model: Path) -> subprocess.Popen[str]:
+    """An export that has written some of its graphs."""
     process = subprocess.Popen(
         command("models", "export", NAME), stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -110,6 +109,76 @@ def test_a_build_that_is_stopped_leaves_nothing(model: Path, number: signal.Sign
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
+    return process
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals to a group are POSIX")
+def test_after_a_kill_nothing_is_used_that_is_not_whole_and_the_next_export_clears_up(model: Path) -> None:
+    process = begun_export(model)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=LIMIT_S)
+    (left,) = model.glob("onnx-fp32.part-*")
+    assert not (model / "onnx-fp32").exists()
+    said = run("models", "verify", NAME)
+    assert (said.returncode, "has no export" in said.stderr) == (3, True)
+    # as a kill between the two renames leaves it: an export that was there before is aside
+    (model / "onnx-fp32.part-old").mkdir()
+    (model / "onnx-fp32.part-old" / "artefact.json").write_text("{}")
+    said = run("models", "export", NAME)
+    assert said.returncode == 0, said.stderr
+    assert not left.exists()
+    assert sorted(path.name for path in model.glob("onnx-*")) == ["onnx-fp32"]
+
+
+FILL = """
+import os, shutil, subprocess, sys, time
+from pathlib import Path
+place, models, name, late, command = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4] == "late", sys.argv[5:]
+shutil.copytree(models, place / "stembridge" / "models")
+folder = place / "stembridge" / "models" / name
+before = sorted(folder.iterdir())
+
+def fill(left):
+    with (place / "ballast").open("wb", buffering=0) as file:
+        try:
+            while shutil.disk_usage(place).free > left:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+
+if not late:
+    fill(100_000)
+running = subprocess.Popen(command, env={**os.environ, "XDG_DATA_HOME": str(place)})
+while late and running.poll() is None and not list(folder.glob("*.part-*/*.onnx")):
+    time.sleep(0.01)
+fill(0 if late else 100_000)
+status = running.wait()
+assert sorted(folder.iterdir()) == before, sorted(folder.iterdir())
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize(("when", "said"), [("early", "GB are needed"), ("late", "No space left on device")])
+def test_a_full_disk_is_said_and_leaves_what_was_there(model: Path, tmp_path: Path, when: str, said: str) -> None:
+    """A real one, full before the export begins or while it writes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    export = command("models", "export", NAME)
+    inside = [sys.executable, "-c", FILL, str(place), str(model.parent), NAME, when, *export]
+    done = subprocess.run(
+        on_small_disk(place, "64m", inside), capture_output=True, text=True, check=False, timeout=LIMIT_S
+    )
+    assert done.returncode == 3, done.stderr
+    assert "[disk_full]" in done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals to a group are POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_build_that_is_stopped_leaves_nothing(model: Path, number: signal.Signals) -> None:
+    before = sorted(model.iterdir())
+    process = begun_export(model)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal does
     else:
