@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from benchmarks.table import Figure, show
+from benchmarks.table import Figure, save, show
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from live_desk import Desk, open_live_desk
 
+RESULTS = Path(__file__).parent / "results" / "live_ticks.json"
 BOUND_MS = 2.0
 N_TICKS = 500
 N_CLIPS = 40
@@ -70,10 +71,12 @@ def _copying(desk: Desk) -> None:
     desk.do("extract")
 
 
-def main(run: Callable[[Path], Iterator[Figure]] = figures) -> None:
-    """Measure and print."""
+def main() -> None:
+    """Measure, print and save."""
     with tempfile.TemporaryDirectory(prefix="stembridge-live-") as name:
-        show(list(run(Path(name))), "Time in Live's thread")
+        found = list(figures(Path(name)))
+    show(found, "Time in Live's thread")
+    save(found, RESULTS)
 
 
 if __name__ == "__main__":

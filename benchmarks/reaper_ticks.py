@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from benchmarks.table import Figure, show
+from benchmarks.table import Figure, save, show
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from reaper_desk import Desk, open_desk
 
+RESULTS = Path(__file__).parent / "results" / "reaper_ticks.json"
 BOUND_MS = 1.0
 N_TICKS = 500
 N_ITEMS = 40
@@ -98,9 +99,11 @@ def _gestures(desk: Desk) -> None:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print and save."""
     with tempfile.TemporaryDirectory(prefix="stembridge-reaper-") as name:
-        show(list(figures(Path(name))), "Time in REAPER's thread")
+        found = list(figures(Path(name)))
+    show(found, "Time in REAPER's thread")
+    save(found, RESULTS)
 
 
 if __name__ == "__main__":
