@@ -142,22 +142,25 @@ class Head(nn.Module):
 
         steps = torch.stack([heard, yes, no], dim=2).flatten(0, 1)
         bias = self.frames(steps).view_as(heard) + queries[-1][..., 1:]
-        logits: Tensor | None = None
-        for scale in range(4, -1, -1):
-            features = scales[scale][:, : QUERY[scale]]
-            score = torch.einsum("bcft,bkc->bkft", features, queries[scale]) / QUERY[scale] ** 0.5
-            if logits is None:
-                logits = score + bias.unsqueeze(2)
-            else:
-                up = [float(factor) for factor in STRIDES[scale]]
-                logits = F.interpolate(logits.flatten(0, 1).unsqueeze(1), scale_factor=up, mode="nearest")
-                logits = logits.squeeze(1).view_as(score) + score
-        assert logits is not None
+        # The finest scale, the largest by far, is read once: for the mask's rows and the pan's together.
+        fine = F.pad(queries[0] / QUERY[0] ** 0.5, (0, N_PAN))
+        pan = F.pad(queries[5] / N_PAN**0.5, (QUERY[0], 0))
+        finest, pan = _score(scales[0], torch.cat([fine, pan], dim=1)).chunk(2, dim=1)
+        scores = [finest, *(_score(scales[i], queries[i] / QUERY[i] ** 0.5) for i in range(1, 5))]
+        logits = scores[4] + bias.unsqueeze(2)
+        for scale in range(3, -1, -1):
+            up = [float(factor) for factor in STRIDES[scale]]
+            logits = F.interpolate(logits.flatten(0, 1).unsqueeze(1), scale_factor=up, mode="nearest")
+            logits = logits.squeeze(1).view_as(scores[scale]) + scores[scale]
         logits = logits + (
             self.span_gain[0] * spans.clamp(min=0) - self.span_gain[1] * (-spans).clamp(min=0)
         ).unsqueeze(2)
-        pan = torch.einsum("bcft,bkc->bkft", scales[0][:, QUERY[0] :], queries[5]) / N_PAN**0.5
         return torch.stack([logits + pan, logits - pan], dim=2), heard, presence
+
+
+def _score(features: Tensor, query: Tensor) -> Tensor:
+    """(batch, channel, band, frame) and (batch, prompt, channel) to dot products (batch, prompt, band, frame)."""
+    return torch.matmul(query, features.flatten(2)).unflatten(2, features.shape[2:])
 
 
 def _mean(context: Tensor, weight: Tensor) -> Tensor:

@@ -47,8 +47,10 @@ def to_bands(bins: npt.NDArray[Any], edges: tuple[int, ...]) -> Real:
 def to_bins(bands: Real, edges: tuple[int, ...]) -> Real:
     """`(..., band)` to `(..., bin)`, linear between the bands' centres."""
     low, weight = _between(edges)
-    padded = np.concatenate([bands, bands[..., -1:]], axis=-1)
-    return (padded[..., low] * (1 - weight) + padded[..., low + 1] * weight).astype(np.float32, copy=False)
+    steps = np.take(np.diff(bands, axis=-1, append=bands[..., -1:]), low, axis=-1)
+    steps *= weight
+    steps += np.take(bands, low, axis=-1)
+    return steps
 
 
 @cache

@@ -167,7 +167,8 @@ class PromptedModel:
                 step(window.end / windows[-1].end)
 
         for bands in _double(join(answers()), self.card.grid.n_frames(n_samples)):
-            yield to_bins(bands, self.edges)
+            mask = to_bins(bands, self.edges)
+            yield np.clip(mask, 0, 1, out=mask)  # rounding may step over by the last bit
 
     def _hear(
         self, mixture: Iterable[Samples], channels: int, windows: list[Window], mixture_key: str
