@@ -104,6 +104,17 @@ def test_cancel_keeps_the_draft_that_is_in(desk: Desk) -> None:
     assert desk.host.messages == []
 
 
+def test_a_draft_that_is_cancelled_on_its_way_does_not_come_in(desk: Desk) -> None:
+    desk.host.module("script").BUDGET_S = -1.0  # one block of a copy in each tick
+    desk.hold()
+    desk.host.run_until(lambda: desk.host.desk.arriving is not None, "the draft to begin")
+    desk.host.press("cancel")
+    desk.host.settle()
+    assert desk.names() == ["Lead Vox"]
+    assert desk.set.undo_steps == []
+    assert not list(desk.folder.glob("project/**/*.part"))
+
+
 def test_a_failure_after_the_draft_is_said_and_the_draft_stays(desk: Desk) -> None:
     bring_draft(desk)
     rid = str(desk.asked()[0]["rid"])

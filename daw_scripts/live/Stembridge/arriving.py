@@ -63,6 +63,9 @@ def begin(desk: Desk, entries: list[dict[str, Any]]) -> None:
 def go_on(desk: Desk, now_s: float, is_late: Any) -> None:
     """Copies until `is_late()`; when all is copied and nothing is being recorded, places the stems."""
     arriving: Arriving = desk.arriving
+    if arriving.is_draft and arriving.entries[0].get("cancelled"):
+        stop(desk)
+        return
     while arriving.to_copy:
         _copy_some(arriving)
         if is_late():
