@@ -85,6 +85,13 @@ def _cpu(facts: Mapping[str, Any]) -> Iterator[str]:
         f"{rates['float32']:.0f} GFLOP/s in float32, {rates['bfloat16']:.0f} in bfloat16; int8 is "
         "held against float32."
     )
+    load = max(facts.get("load_before", (0,))[0], facts.get("load_after", (0,))[0])
+    if load > facts["threads"] + 1:
+        yield ""
+        yield (
+            f"The machine was not idle: its load average was {load:.0f} on {facts['threads']} cores, and these "
+            "processes went first; an idle one is quicker."
+        )
     errors: Mapping[str, Any] = facts["errors"]
     if errors:
         yield ""

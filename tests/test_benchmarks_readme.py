@@ -117,6 +117,9 @@ def test_figures_of_torch_alone_are_shown_until_all_runtimes_were_measured(tmp_p
     assert f"| one velocity evaluation | {full} | {half} | {full} |" in both
     assert "| **2 s preview, 1 NFE** | 2.25 s | 2.25 s | 2.25 s | ≤ 2.5 s |" in both
     assert "torch bf16: velocity 47 dB, solve 50 dB, 4 evaluations against 32 with these weights: 46 dB" in both
+    assert "not idle" not in both
+    busy = render(write(tmp_path, cpu={**CPU, "load_before": [4.2, 1, 1], "load_after": [8.9, 1, 1]}))
+    assert "The machine was not idle: its load average was 9 on 2 cores" in busy
     assert "35 dB of the sound: not used unless it is asked for (velocity cosine 0.999990)" in both
     assert "| 1.2 % | ≤ 3 % |" in both
     assert "onnxruntime int8, onnxruntime fp16 on a CPU" in both
