@@ -1,8 +1,9 @@
 """Stage 5 of the flow model: what solvers and numbers of evaluations are worth on held-out songs.
 
 An imported bundle is run by the engine's own runtime, solvers and schedules (so a plan that `stembridge models tune`
-fitted is measured, too). For each: SI-SDR improvement of the target, as it was generated and as a mask on the mixture, within
-the codec's band, and the distance of the latents from the model's own 32 evaluations. Writes scores.json, few_steps.png, and curve.png from a training's curve.
+fitted is measured, too). For each: SI-SDR improvement of the target, as it was generated and as a mask on the mixture,
+within the codec's band, and the distance of the latents from the model's own 32 evaluations. Writes scores.json,
+few_steps.png, and curve.png from a training's curve.
 """
 
 from __future__ import annotations
