@@ -102,11 +102,11 @@ class Snake(nn.Module):
     def _in_blocks(self, x: Tensor) -> Tensor:
         """The same on a CPU, block by block: float32 copies of a whole layer cost more than twice as much."""
         rows = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
-        made = torch.empty_like(rows)
-        for part, out in zip(*(each.split(max(_BLOCK_VALUES // x.shape[1], 1)) for each in (rows, made)), strict=True):
-            y = part.float()
+        made, n_rows = torch.empty_like(rows), max(_BLOCK_VALUES // x.shape[1], 1)
+        for start in range(0, len(rows), n_rows):
+            y = rows[start : start + n_rows].float()
             wave = (y * self.alpha).sin_().square_()
-            out.copy_(wave.mul_(self.inverse).add_(y))
+            made[start : start + n_rows] = wave.mul_(self.inverse).add_(y)
         return made.view(x.shape[0], 1, x.shape[3], x.shape[1]).permute(0, 3, 1, 2)
 
 
