@@ -115,7 +115,7 @@ def plot_curve(curve: Sequence[Row], path: Path) -> None:
     heard = [row for row in curve if "held_out_db" in row]
     right = left.twinx()
     right.plot([row["step"] for row in heard], [row["held_out_db"] for row in heard], "k.-", label="held out")
-    right.set_ylabel("held out, one evaluation: SI-SDR above the mixture's, dB")
+    right.set_ylabel("held out, 1 evaluation: SI-SDR gained, dB")
     left.legend(loc="upper center", fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)
