@@ -27,8 +27,9 @@ from bridge.plugins.stream import through
 from engine.audio import Samples
 
 RATE_HZ: Final = 48_000
-LENGTH_S: Final = 20
-REPEATS: Final = 5
+LENGTH_S: Final = 180
+"""A song: what the first blocks cost once is then no more than it is in use."""
+REPEATS: Final = 7
 MAX_OVERHEAD: Final = 5.0
 NOTHING: Final[Chain] = (PluginUse(plugin="Gain"),)
 """As good as no work at all: what is left is the hand-off itself."""
