@@ -90,7 +90,9 @@ def test_the_quality_table_is_arithmetic_on_the_rows() -> None:
     ]
     scores = {"about": {"measured": "today"}, "rows": rows, "absent": [[-25.0, 0.1], [-5.0, 0.9]], "presence": {}}
     scores |= {"good": ["bass"], "in part": ["bass", "drums"], "good with spans": []}
-    table = prompted_quality.readme(scores, {"times_real_time": 31.0, "eight_prompts_over_one": 2.5})
+    table = prompted_quality.readme(
+        scores, {"times_real_time": 31.0, "eight_prompts_over_one": 1.5, "eight_stems_over_one": 2.5}
+    )
     assert "| rendered, unseen instruments | 2 | −5.0 | **+6.5** | +3.0 | +1.0 | +0.0 | +12.0 |" in table
     assert "| drums | 1 | +4.0 |  | +1.0 | +0.0 | +12.0 | with a note |" in table
     assert "| bass | 1 | +9.0 | +6.0 | +1.0 | +0.0 | +12.0 | yes |" in table
