@@ -18,6 +18,7 @@ from mixtures import make_mixture
 if TYPE_CHECKING:
     from audacity_host import Host
 
+_ENVIRONMENT = frozenset(os.environ)
 _NEEDS = {
     "ardour": ("ardour", "ardour7-lua", "Xvfb", "xdotool", "xwininfo"),
     "audacity": ("audacity", "Xvfb", "xwininfo"),
@@ -79,12 +80,16 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture(autouse=True)
 def _own_threads() -> Iterator[None]:
-    """How many threads torch uses decides the last bit of its sums: what one test chose is not the next one's."""
+    """How many threads torch uses decides the last bit of its sums: what one test chose is not the next one's. Dask,
+    too, leaves OMP_NUM_THREADS=1 in the environment, for every process that is started later.
+    """
+    for name in [name for name in os.environ if name.endswith("_NUM_THREADS") and name not in _ENVIRONMENT]:
+        del os.environ[name]
     torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch else None
+    n_threads = torch.get_num_threads() if torch else None
     yield
-    if torch and torch.get_num_threads() != before:
-        torch.set_num_threads(before)
+    if torch and torch.get_num_threads() != n_threads:
+        torch.set_num_threads(n_threads)
 
 
 @pytest.fixture(scope="session")
