@@ -34,9 +34,9 @@ check: $(VENV)/.ready-test
 	$(BIN)/mypy
 
 pages: $(VENV)/.ready-test
-	$(BIN)/python -m bridge.apidoc
+	$(BIN)/python -m bridge.api.page
 	$(BIN)/python tests/scenario_page.py
-	$(BIN)/python -m bridge.reapack
+	$(BIN)/python -m bridge.install.reapack
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -35,7 +35,7 @@ _LATE_S: Final = 0.15
 """A kill comes up to this long after a job has begun: through its work, its end, and the begin of the next."""
 _COMMAND: Final = """
 import sys
-from bridge import batch_run
+from bridge.batch import run as batch_run
 from bridge.__main__ import main
 real = batch_run._Publisher
 def note(*words):

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from benchmarks.offline import long_file, noise_file
 from benchmarks.table import Figure
-from bridge.client import Client, new_rid
-from bridge.requests import Ping
+from bridge.api.requests import Ping
+from bridge.osc.client import Client, new_rid
 
 N_REGIONS = 9
 N_PINGS = 1_000

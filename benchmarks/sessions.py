@@ -25,8 +25,8 @@ import numpy as np
 import soundfile
 
 from benchmarks.table import Figure, save, show
-from bridge.batch import Options, plan_batch
-from bridge.batch_run import media_folder, render_with_engine, run_batch
+from bridge.batch.plan import Options, plan_batch
+from bridge.batch.run import media_folder, render_with_engine, run_batch
 from bridge.sessions.reading import read_session
 from engine import models
 from engine.separate import separate

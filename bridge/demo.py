@@ -17,8 +17,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from bridge import child, picture
-from bridge.client import Client
-from bridge.protocol import JobProgress
+from bridge.api.protocol import JobProgress
+from bridge.osc.client import Client
 from engine.errors import StembridgeError
 from engine.metrics import null_db, si_sdr_db
 from engine.request import Progress, Span

@@ -14,13 +14,15 @@ from typing import Final, Literal
 
 import platformdirs
 
-from bridge import install, install_elsewhere, presets
-from bridge.codec import decode_answer, encode
-from bridge.paths import default_out_root
+from bridge import install_elsewhere
+from bridge.api.protocol import DEFAULT_PORT, Pong
+from bridge.api.requests import Ping
+from bridge.asking import presets
+from bridge.asking.paths import default_out_root
+from bridge.install import scheme as install
+from bridge.osc.codec import decode_answer, encode
 from bridge.plugins.places import require_host
 from bridge.plugins.scan import scanned
-from bridge.protocol import DEFAULT_PORT, Pong
-from bridge.requests import Ping
 from engine import health, models
 from engine.errors import StembridgeError
 from engine.separate import stembridge_version

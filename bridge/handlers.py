@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, Protocol
 
-from bridge import protocol as api
-from bridge import requests, telling
-from bridge.again import AGAIN_FIELDS, again
-from bridge.batch_run import is_part
-from bridge.forms import from_options, from_submit
-from bridge.listeners import Listeners, client_text, udp_peer
+from bridge.api import protocol as api
+from bridge.api import requests, telling
+from bridge.api.forms import from_options, from_submit
+from bridge.api.session_fields import fields_of
+from bridge.asking.again import AGAIN_FIELDS, again
+from bridge.asking.presets import Preset, find_preset
+from bridge.batch.run import is_part
+from bridge.osc.listeners import Listeners, client_text, udp_peer
+from bridge.osc.transport import Peer
 from bridge.plugins.chain import described
-from bridge.presets import Preset, find_preset
-from bridge.session_fields import fields_of
-from bridge.transport import Peer
 from engine.errors import StembridgeError
 from engine.jobs.job import INTERACTIVE_PRIORITY, PREVIEW_PRIORITY, Job
 from engine.request import SeparationRequest
@@ -37,7 +37,7 @@ class Queue(Protocol):
 
 
 class Sessions(Protocol):
-    """What is asked of `bridge.session_desk.SessionDesk`."""
+    """What is asked of `bridge.batch.desk.SessionDesk`."""
 
     def submit(self, path: str, fields: Mapping[str, Any], client: str) -> str: ...
     def cancel(self, session_id: str) -> bool: ...

@@ -11,7 +11,7 @@ from typing import Final
 
 import platformdirs
 
-from bridge.install import Host, installed_version
+from bridge.install.scheme import Host, installed_version
 from engine.errors import StembridgeError
 
 _FILE: Final = "installed-elsewhere.json"

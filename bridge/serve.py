@@ -12,17 +12,17 @@ from typing import Any, Final
 
 import platformdirs
 
-from bridge.fields import MAX_RATE_HZ
+from bridge.api.fields import MAX_RATE_HZ
+from bridge.api.protocol import DEFAULT_PORT, MAX_PACKET_BYTES, PREVIEW_MAX_S
+from bridge.asking.intake import to_prefetch, to_request
+from bridge.asking.paths import PathPolicy, default_policy
+from bridge.asking.presets import load_presets
+from bridge.batch.desk import SessionDesk
 from bridge.handlers import Backend, Facts
-from bridge.intake import to_prefetch, to_request
-from bridge.mailbox import Mailbox, default_folder
-from bridge.paths import PathPolicy, default_policy
+from bridge.mailbox.box import Mailbox, default_folder
+from bridge.osc.server import OscServer
+from bridge.osc.sockets import bind
 from bridge.plugins.rendering import separate
-from bridge.presets import load_presets
-from bridge.protocol import DEFAULT_PORT, MAX_PACKET_BYTES, PREVIEW_MAX_S
-from bridge.server import OscServer
-from bridge.session_desk import SessionDesk
-from bridge.sockets import bind
 from engine import models
 from engine.cache import ResultCache
 from engine.errors import StembridgeError

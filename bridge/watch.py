@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bridge.forms import parse_object
-from bridge.intake import to_request
-from bridge.paths import PathPolicy
+from bridge.api.forms import parse_object
+from bridge.asking.intake import to_request
+from bridge.asking.paths import PathPolicy
 from engine import audio
 from engine.errors import Cancelled, ExitCode, StembridgeError, internal
 from engine.request import Separation, SeparationRequest

@@ -20,7 +20,8 @@ from typing import Any
 
 from ardour_stand_in import forget_engine_start
 
-from bridge import ardour, ardour_slots, install
+from bridge.install import ardour, ardour_slots
+from bridge.install import scheme as install
 
 DEADLINE_S = 60.0
 """How long any one wait may take before the test fails; a healthy run takes a fraction of it."""

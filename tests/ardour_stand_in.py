@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from bridge import ardour_slots
+from bridge.install import ardour_slots
 
 KNOWN = ("vocals", "lead vocals", "drums")
 DRAFT = ".draft-0a1b2c3d"

@@ -21,9 +21,9 @@ import numpy as np
 import soundfile
 from ardour_host import screen, wait_for
 
-from bridge import audacity
-from bridge.audacity import Piece, Selection, Track
-from bridge.audacity_pipe import Pipe, argument
+from bridge.audacity import project as audacity
+from bridge.audacity.pipe import Pipe, argument
+from bridge.audacity.project import Piece, Selection, Track
 from engine.errors import StembridgeError
 
 DEADLINE_S = 60.0

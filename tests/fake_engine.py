@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bridge.asking.intake import to_prefetch, to_request
+from bridge.asking.paths import PathPolicy
+from bridge.asking.presets import load_presets
 from bridge.handlers import Backend, Facts
-from bridge.intake import to_prefetch, to_request
-from bridge.paths import PathPolicy
-from bridge.presets import load_presets
-from bridge.server import OscServer
-from bridge.sockets import bind
+from bridge.osc.server import OscServer
+from bridge.osc.sockets import bind
 from engine.errors import Cancelled, StembridgeError
 from engine.jobs.job import JobEvent
 from engine.jobs.journal import Journal

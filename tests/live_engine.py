@@ -13,8 +13,9 @@ from typing import Any
 
 from ardour_stand_in import StandIn
 
-from bridge import codec, requests
-from bridge import protocol as api
+from bridge.api import protocol as api
+from bridge.api import requests
+from bridge.osc import codec
 
 
 class OscStandIn(StandIn):

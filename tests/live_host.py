@@ -14,7 +14,8 @@ from typing import Any
 from live_set import LiveSet, Plain, WarpMode
 from live_stubs import checked
 
-from bridge import install, live
+from bridge.install import live
+from bridge.install import scheme as install
 
 LIMIT_S = 60.0
 """How long a test waits for what must happen; never how long it takes."""

@@ -13,8 +13,8 @@ import numpy as np
 import soundfile
 from fake_engine import fake_backend
 
-from bridge.server import OscServer
-from bridge.sockets import bind
+from bridge.osc.server import OscServer
+from bridge.osc.sockets import bind
 from engine.errors import Cancelled, StembridgeError
 from engine.jobs.job import JobEvent
 from engine.jobs.journal import Journal

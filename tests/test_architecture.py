@@ -93,7 +93,7 @@ def test_what_is_under_the_gpl_is_imported_in_one_place_that_only_the_worker_run
     assert [str(path.relative_to(ROOT)) for path in users] == ["bridge/plugins/worker.py"]
 
 
-@pytest.mark.parametrize("module", ["engine.separate", "engine.models", "bridge.__main__", "bridge.server"])
+@pytest.mark.parametrize("module", ["engine.separate", "engine.models", "bridge.__main__", "bridge.osc.server"])
 def test_starting_up_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge import ardour, ardour_slots, install
-from bridge.ardour import HOST
+from bridge.install import ardour, ardour_slots
+from bridge.install import scheme as install
+from bridge.install.ardour import HOST
 from engine.errors import StembridgeError
 
 ACTIONS = [

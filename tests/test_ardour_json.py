@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge import install
+from bridge.install import scheme as install
 
 PART = Path(install.__file__).parents[1] / "daw_scripts" / "ardour" / "stembridge" / "json.lua"
 RUNTIME = lua.LuaRuntime(encoding="utf-8", unpack_returned_tuples=True)

@@ -18,7 +18,8 @@ from ardour_host import Host, open_ardour, wait_for
 from ardour_stand_in import forget_engine_start
 
 import engine as engine_package
-from bridge import ardour, launcher
+from bridge import launcher
+from bridge.install import ardour
 
 EXCERPT = Path(engine_package.__file__).parent / "demo" / "mixture.flac"
 pytestmark = pytest.mark.ardour

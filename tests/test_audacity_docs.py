@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bridge import bitwig
 from bridge.cli.audacity import audacity
+from bridge.install import bitwig
 
 ROOT = Path(__file__).parents[1]
 AUDACITY, BITWIG = ((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("audacity", "bitwig"))
@@ -29,7 +29,7 @@ def test_every_command_is_on_audacity_s_page_and_no_other() -> None:
 
 
 def test_audacity_s_messages_are_the_program_s_own() -> None:
-    files = [*(ROOT / "bridge").glob("audacity*.py"), ROOT / "bridge" / "client.py"]
+    files = [*(ROOT / "bridge" / "audacity").glob("*.py"), ROOT / "bridge" / "osc" / "client.py"]
     spoken = joined("\n".join(path.read_text(encoding="utf-8") for path in files))
     spoken = spoken.replace("{why}", "")
     assert len(messages(AUDACITY)) > 5

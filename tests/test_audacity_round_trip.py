@@ -15,7 +15,7 @@ from audacity_host import Host
 
 import engine as engine_package
 from bridge import child
-from bridge.audacity_pipe import Pipe
+from bridge.audacity.pipe import Pipe
 
 EXCERPT = Path(engine_package.__file__).parent / "demo" / "mixture.flac"
 pytestmark = pytest.mark.audacity

@@ -15,10 +15,10 @@ from audacity_host import DEADLINE_S, Host, patient
 from osc_stand_in import HalfEngine, half_engine
 from scenarios import Scenario, rows_for
 
-from bridge import audacity_gestures as gestures
-from bridge.audacity import Track
-from bridge.audacity_gestures import Desk, Outcome
-from bridge.client import Client
+from bridge.audacity import gestures
+from bridge.audacity.gestures import Desk, Outcome
+from bridge.audacity.project import Track
+from bridge.osc.client import Client
 from engine.errors import StembridgeError
 
 pytestmark = pytest.mark.audacity

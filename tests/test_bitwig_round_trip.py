@@ -11,8 +11,8 @@ import soundfile
 from bitwig_host import open_bitwig
 
 import engine as engine_package
-from bridge import bitwig, child
-from bridge import install as scheme
+from bridge import child
+from bridge.install import bitwig, scheme
 from engine.errors import StembridgeError
 
 EXCERPT = Path(engine_package.__file__).parent / "demo" / "mixture.flac"

@@ -16,9 +16,9 @@ from bitwig_host import DEADLINE_S, Bitwig, open_bitwig
 from osc_stand_in import HalfEngine, half_engine
 from scenarios import Scenario, rows_for
 
-import bridge.protocol
-from bridge.client import Client
-from bridge.telling import _PROMPT_CHARS
+import bridge.api.protocol
+from bridge.api.telling import _PROMPT_CHARS
+from bridge.osc.client import Client
 
 pytestmark = pytest.mark.node
 
@@ -63,7 +63,7 @@ def build(row: Scenario, bitwig: Bitwig, path: Path) -> None:
 def test_in_bitwig(row: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_file(row, tmp_path)
     if row.engine == "other api":
-        monkeypatch.setattr(bridge.protocol, "API", 99)
+        monkeypatch.setattr(bridge.api.protocol, "API", 99)
     engine = HalfEngine()
     with ExitStack() as stack:
         servers = stack.enter_context(ExitStack())

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from fake_engine import fake_engine
 
-from bridge.client import Client, new_rid
-from bridge.requests import Again
+from bridge.api.requests import Again
+from bridge.osc.client import Client, new_rid
 from engine.errors import StembridgeError
 
 REGION = {"start": 1.5, "end": 4.0, "item": [1.0, 9.0], "position": 96.5, "span+": [[2.0, 3.0]], "context": 2}

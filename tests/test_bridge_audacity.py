@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge import audacity
-from bridge.audacity import Piece, Selection, Track
-from bridge.audacity_pipe import MAX_COMMAND_BYTES, Pipe, argument
+from bridge.audacity import project as audacity
+from bridge.audacity.pipe import MAX_COMMAND_BYTES, Pipe, argument
+from bridge.audacity.project import Piece, Selection, Track
 from engine.errors import StembridgeError
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="named pipes of Windows are not files")

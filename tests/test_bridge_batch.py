@@ -20,11 +20,11 @@ from mixtures import make_mixture
 from rpp_material import item, project, track
 
 from bridge.__main__ import main
-from bridge.batch import BatchPlan, Options, Wanted, plan_batch
-from bridge.batch_memory import Earlier, key_of, look
-from bridge.batch_report import estimate, summary
-from bridge.batch_room import require_room
-from bridge.batch_run import Outcome, media_folder, raise_if_stopped, run_batch
+from bridge.batch.memory import Earlier, key_of, look
+from bridge.batch.plan import BatchPlan, Options, Wanted, plan_batch
+from bridge.batch.report import estimate, summary
+from bridge.batch.room import require_room
+from bridge.batch.run import Outcome, media_folder, raise_if_stopped, run_batch
 from bridge.sessions.model import Clip, Marker, Media, Session, Track
 from bridge.sessions.reading import read_session
 from engine.errors import Cancelled, StembridgeError
@@ -378,7 +378,7 @@ def test_a_session_with_other_stems_is_not_replaced(song: Path, tmp_path: Path, 
 
 
 def test_a_session_saved_meanwhile_is_not_added_to(song: Path, tmp_path: Path, capsys, monkeypatch) -> None:
-    from bridge import batch_run
+    from bridge.batch import run as batch_run
 
     def save(*arguments: object, **more: object) -> list[Outcome]:
         made = run_batch(*arguments, **more)  # type: ignore[arg-type]

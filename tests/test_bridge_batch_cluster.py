@@ -16,9 +16,9 @@ from mixtures import make_mixture
 from rpp_material import item, project, track
 
 from bridge.__main__ import main
-from bridge.batch import BatchPlan, Options, plan_batch
-from bridge.batch_cluster import Cluster, cluster_at
-from bridge.batch_run import media_folder, run_batch
+from bridge.batch.cluster import Cluster, cluster_at
+from bridge.batch.plan import BatchPlan, Options, plan_batch
+from bridge.batch.run import media_folder, run_batch
 from bridge.sessions.reading import read_session
 from engine.errors import StembridgeError
 
@@ -96,7 +96,7 @@ def test_a_presets_plugins_run_on_the_workers(cluster, song, tmp_path: Path, cap
         assert json.loads(Path(jobs[0]["manifest"]).read_text())["plugins"]["treated"] == ["target"]
         found.append(stems_of(out))
     assert found[0] == found[1] != {}
-    monkeypatch.setattr("bridge.batch_cluster.host_version", lambda: "another")
+    monkeypatch.setattr("bridge.batch.cluster.host_version", lambda: "another")
     with (
         pytest.raises(StembridgeError, match="pedalboard another") as caught,
         cluster_at(cluster.scheduler_address, tmp_path, with_plugins=True),
@@ -179,7 +179,7 @@ def refusal(address: str, out: Path) -> StembridgeError:
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x"])
 def test_no_scheduler_is_said(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.batch_cluster.CONNECT_S", 1.0)
+    monkeypatch.setattr("bridge.batch.cluster.CONNECT_S", 1.0)
     assert address in refusal(address, tmp_path).text
 
 
@@ -194,7 +194,7 @@ def test_workers_that_differ_are_named(cluster, tmp_path: Path, monkeypatch: pyt
         while len(client.scheduler_info()["workers"]) < 2:  # one was killed above and comes back
             assert time.monotonic() < deadline_s
             time.sleep(0.05)
-    monkeypatch.setattr("bridge.batch_cluster.stembridge_version", lambda: "0.0.0-other")
+    monkeypatch.setattr("bridge.batch.cluster.stembridge_version", lambda: "0.0.0-other")
     assert "0.0.0-other" in refusal(cluster.scheduler_address, tmp_path).text
 
 

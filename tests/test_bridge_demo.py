@@ -11,8 +11,8 @@ import soundfile
 
 from bridge import child, demo, picture
 from bridge.__main__ import main
-from bridge.client import Client, new_rid
-from bridge.requests import Ping
+from bridge.api.requests import Ping
+from bridge.osc.client import Client, new_rid
 from engine.errors import ExitCode, StembridgeError
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from bridge import doctor
 from bridge.__main__ import main
-from bridge.codec import decode_request, encode
-from bridge.protocol import Pong
+from bridge.api.protocol import Pong
+from bridge.osc.codec import decode_request, encode
 from engine.errors import ExitCode, StembridgeError
 from engine.separate import stembridge_version
 

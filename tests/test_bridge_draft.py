@@ -16,11 +16,11 @@ from test_bridge_mailbox import Box, opened
 from test_bridge_serve import settings_in
 from test_bridge_server import events_of, song, until
 
-from bridge import protocol as api
 from bridge.__main__ import main
+from bridge.api import protocol as api
+from bridge.api.requests import JobStatus, Prefetch, Subscribe
 from bridge.cli import console
-from bridge.client import Client
-from bridge.requests import JobStatus, Prefetch, Subscribe
+from bridge.osc.client import Client
 from bridge.serve import serving
 from engine.errors import StembridgeError
 from engine.masks.intent import read_intent

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge import codec
-from bridge.fields import FIELDS
-from bridge.forms import from_json, from_pairs, from_submit
-from bridge.intake import to_request
-from bridge.paths import PathPolicy
-from bridge.presets import Preset
-from bridge.requests import Submit
-from bridge.times import seconds
+from bridge.api.fields import FIELDS
+from bridge.api.forms import from_json, from_pairs, from_submit
+from bridge.api.requests import Submit
+from bridge.api.times import seconds
+from bridge.asking.intake import to_request
+from bridge.asking.paths import PathPolicy
+from bridge.asking.presets import Preset
+from bridge.osc import codec
 from engine.errors import StembridgeError
 from engine.request import SeparationRequest, Span
 

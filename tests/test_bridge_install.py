@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bridge import doctor, install, install_elsewhere
+from bridge import doctor, install_elsewhere
 from bridge.__main__ import main
-from bridge.install import RECORD, Host, PlannedFile
+from bridge.install import scheme as install
+from bridge.install.scheme import RECORD, Host, PlannedFile
 from engine.errors import ExitCode, StembridgeError
 from engine.separate import stembridge_version
 

@@ -17,10 +17,10 @@ from fake_engine import LIMIT_S, NOTE, Rehearsal, fake_backend
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge import mailbox_files
-from bridge.mailbox import Mailbox, default_folder, rid_of
-from bridge.mailbox_files import MAX_AGE_S, SETTLE_S, STATUS_MAX_AGE_S, NotYet, take, write_whole
-from bridge.protocol import MAX_PACKET_BYTES
+from bridge.api.protocol import MAX_PACKET_BYTES
+from bridge.mailbox import files as mailbox_files
+from bridge.mailbox.box import Mailbox, default_folder, rid_of
+from bridge.mailbox.files import MAX_AGE_S, SETTLE_S, STATUS_MAX_AGE_S, NotYet, take, write_whole
 from engine.errors import StembridgeError
 from engine.jobs.job import PREVIEW_PRIORITY
 from engine.jobs.journal import MAX_AGE_S as JOURNAL_MAX_AGE_S
@@ -383,12 +383,12 @@ def test_a_full_disk_delays_the_answer_and_loses_nothing(box: Box, monkeypatch: 
     def full(path: Path, values: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bridge.mailbox.write_whole", full)
+    monkeypatch.setattr("bridge.mailbox.box.write_whole", full)
     box.submit("r1")
     for _ in range(3):
         box.mailbox.poll()
     assert box.left() == ["r1.json"]
-    monkeypatch.setattr("bridge.mailbox.write_whole", real)
+    monkeypatch.setattr("bridge.mailbox.box.write_whole", real)
     assert box.ends("r1")["state"] == "done"
     assert box.left() == []
     assert len(box.queue.jobs()) == 1

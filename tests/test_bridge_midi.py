@@ -18,10 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.__main__ import main
-from bridge.audition import Audition
-from bridge.client import Client
-from bridge.midi import Remote, follow, open_port
-from bridge.midi_map import (
+from bridge.midi.audition import Audition
+from bridge.midi.bindings import (
     ACTIONS,
     DEFAULT,
     Binding,
@@ -31,6 +29,8 @@ from bridge.midi_map import (
     save_map,
     with_programs,
 )
+from bridge.midi.remote import Remote, follow, open_port
+from bridge.osc.client import Client
 from engine.errors import StembridgeError
 
 LIMIT_S = 60.0
@@ -262,7 +262,7 @@ def test_a_wrong_map_is_refused_by_name(tmp_path: Path, text: str, named: str) -
 def test_the_commands_learn_and_list(wire: Any, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from contextlib import nullcontext
 
-    monkeypatch.setattr("bridge.midi.open_port", lambda name: nullcontext(wire[0]))
+    monkeypatch.setattr("bridge.midi.remote.open_port", lambda name: nullcontext(wire[0]))
     path = tmp_path / "map.toml"
     wire[1].send(mido.Message("control_change", control=21, value=127, channel=4))
     assert main(["midi", "learn", "run", "--map", str(path)]) == 0

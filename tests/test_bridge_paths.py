@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.paths import (
+from bridge.asking.paths import (
     MAX_PATH_PARTS,
     PathPolicy,
     default_out_root,

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.fields import FIELDS
-from bridge.intake import to_request
-from bridge.paths import local_policy
+from bridge.api.fields import FIELDS
+from bridge.asking.intake import to_request
+from bridge.asking.paths import local_policy
+from bridge.asking.presets import MAX_NAME_BYTES, Preset, check_presets, find_preset, load_presets, model_for
+from bridge.asking.prompts import prompt_from_track
 from bridge.plugins.chain import BUILT_INS, from_text, read_tables, to_text, wrong_tables
 from bridge.plugins.process import Worker
-from bridge.presets import MAX_NAME_BYTES, Preset, check_presets, find_preset, load_presets, model_for
-from bridge.prompts import prompt_from_track
 from engine.errors import StembridgeError
 from engine.masks.intent import read_intent
 from engine.request import SeparationRequest
@@ -354,6 +354,6 @@ def test_what_a_name_is_filled_with_is_not_filled_again():
 
 
 def test_starting_up_leaves_pydantic_alone():
-    code = "import sys, bridge.presets; print('pydantic' in sys.modules)"
+    code = "import sys, bridge.asking.presets; print('pydantic' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SHIPPED.parent)
     assert ran.stdout.strip() == "False"

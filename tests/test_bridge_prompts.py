@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bridge.prompts import prompt_from_track
-from bridge.vocabulary import load_vocabulary
+from bridge.asking.prompts import prompt_from_track
+from bridge.asking.vocabulary import load_vocabulary
 from engine.masks.intent import read_intent
 
 OURS = load_vocabulary()

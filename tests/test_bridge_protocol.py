@@ -14,11 +14,13 @@ from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
 from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message_builder import OscMessageBuilder
 
-from bridge import apidoc, codec, osc
-from bridge import protocol as api
-from bridge.fields import FIELDS
+from bridge.api import page as apidoc
+from bridge.api import protocol as api
+from bridge.api.fields import FIELDS
+from bridge.api.requests import REQUESTS, Jobs, Ping, Submit, Subscribe
 from bridge.handlers import HANDLERS
-from bridge.requests import REQUESTS, Jobs, Ping, Submit, Subscribe
+from bridge.osc import codec
+from bridge.osc import packets as osc
 from engine.errors import CODES
 
 MESSAGES = [*REQUESTS, *api.ANSWERS, *api.EVENTS]
@@ -279,7 +281,7 @@ def test_what_osc_cannot_carry_is_replaced_and_never_breaks_a_reply() -> None:
 
 
 def test_the_committed_api_page_is_current() -> None:
-    assert apidoc.PAGE.read_text(encoding="utf-8") == apidoc.page(), "run: python -m bridge.apidoc"
+    assert apidoc.PAGE.read_text(encoding="utf-8") == apidoc.page(), "run: python -m bridge.api.page"
 
 
 def test_the_api_page_names_everything() -> None:

@@ -16,9 +16,9 @@ import pytest
 from fake_engine import LIMIT_S, Rehearsal
 
 from bridge import child
-from bridge.client import Client, new_rid
-from bridge.paths import PathPolicy
-from bridge.requests import Info, JobStatus, Unload, Warm
+from bridge.api.requests import Info, JobStatus, Unload, Warm
+from bridge.asking.paths import PathPolicy
+from bridge.osc.client import Client, new_rid
 from bridge.serve import Hub, Settings, serving
 from engine.errors import StembridgeError
 from engine.jobs.job import Job, JobEvent

@@ -18,12 +18,8 @@ from fake_engine import LIMIT_S, NOTE, FakeEngine, fake_engine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge import codec, osc
-from bridge import protocol as api
-from bridge.client import Client, new_rid
-from bridge.framing import Deframer, frame
-from bridge.listeners import MAX_SUBSCRIPTIONS, PROGRESS_INTERVAL_S, Listeners, client_text, peer_of
-from bridge.requests import (
+from bridge.api import protocol as api
+from bridge.api.requests import (
     Cancel,
     CancelAll,
     Info,
@@ -38,7 +34,12 @@ from bridge.requests import (
     Unsubscribe,
     Warm,
 )
-from bridge.transport import Peer
+from bridge.osc import codec
+from bridge.osc import packets as osc
+from bridge.osc.client import Client, new_rid
+from bridge.osc.framing import Deframer, frame
+from bridge.osc.listeners import MAX_SUBSCRIPTIONS, PROGRESS_INTERVAL_S, Listeners, client_text, peer_of
+from bridge.osc.transport import Peer
 from engine.errors import StembridgeError
 from engine.jobs.job import PREVIEW_PRIORITY
 
@@ -336,7 +337,7 @@ def test_a_repeated_submit_is_one_job(engine: FakeEngine, monkeypatch: pytest.Mo
         assert isinstance(ask_raw(other, packet), api.Ack)  # the same rid from someone else is another request
         one.send(codec.encode(Submit("r1", json.dumps(song(engine, name="other")))))  # and so is other content
         until(lambda: len(engine.queue.jobs()) == 3)
-        monkeypatch.setattr("bridge.server.REMEMBERED_S", 0.0)  # much later it is no repetition
+        monkeypatch.setattr("bridge.osc.server.REMEMBERED_S", 0.0)  # much later it is no repetition
         one.send(packet)
         until(lambda: len(engine.queue.jobs()) == 4)
 

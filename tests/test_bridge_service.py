@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from bridge import install, launcher, service
+from bridge import launcher
 from bridge.__main__ import main
+from bridge.install import scheme as install
+from bridge.install import service
 from engine.errors import ExitCode, StembridgeError
 
 ODD = 'a "b" %h $HOME \\ c'

@@ -16,11 +16,12 @@ import soundfile
 from mixtures import make_mixture
 from rpp_material import item, project, track
 
-from bridge import child, codec
-from bridge import protocol as api
-from bridge.client import Client, new_rid
-from bridge.paths import PathPolicy
-from bridge.requests import Cancel, CancelAll, Ping, Session, Subscribe
+from bridge import child
+from bridge.api import protocol as api
+from bridge.api.requests import Cancel, CancelAll, Ping, Session, Subscribe
+from bridge.asking.paths import PathPolicy
+from bridge.osc import codec
+from bridge.osc.client import Client, new_rid
 from bridge.serve import Settings, serving
 from bridge.sessions.reading import read_session
 from engine.errors import StembridgeError

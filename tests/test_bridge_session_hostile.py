@@ -17,9 +17,9 @@ import rpp_material
 import soundfile
 from mixtures import make_mixture
 
-from bridge.batch import Options, plan_batch
-from bridge.batch_memory import Earlier
-from bridge.batch_report import plan_json, rows
+from bridge.batch.memory import Earlier
+from bridge.batch.plan import Options, plan_batch
+from bridge.batch.report import plan_json, rows
 from bridge.sessions import archive
 from bridge.sessions.model import Clip, NewClip, NewTrack, Session
 from bridge.sessions.reading import WRITERS, read_session

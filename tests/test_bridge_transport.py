@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from pythonosc.dispatcher import Dispatcher
 from pythonosc.osc_server import ThreadingOSCUDPServer
 
-from bridge import transport
-from bridge.framing import Deframer, frame
-from bridge.sockets import bind
-from bridge.transport import Peer, Transport
+from bridge.osc import transport
+from bridge.osc.framing import Deframer, frame
+from bridge.osc.sockets import bind
+from bridge.osc.transport import Peer, Transport
 from engine.errors import StembridgeError
 
 LARGEST_DATAGRAM = 65_507

@@ -7,8 +7,8 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from bridge.prompts import prompt_from_track
-from bridge.vocabulary import Vocabulary, Word, default_vocabulary, load_vocabulary, user_file
+from bridge.asking.prompts import prompt_from_track
+from bridge.asking.vocabulary import Vocabulary, Word, default_vocabulary, load_vocabulary, user_file
 from engine.errors import StembridgeError
 
 

@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 from live_host import NOTES
 from live_limits import LIVE
 
-from bridge import live, live_commands
+from bridge import live_commands
+from bridge.install import live
 
 PAGE = (Path(__file__).parents[1] / "docs" / "live.md").read_text(encoding="utf-8")
 NAMES = ("C", "", "D", "", "E", "F", "", "G", "", "A", "", "B")

@@ -16,7 +16,7 @@ from live_host import NOTES
 from live_set import Clip, WarpMode
 
 from bridge import live_commands
-from bridge.live import sources
+from bridge.install.live import sources
 from engine.errors import StembridgeError
 
 

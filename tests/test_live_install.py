@@ -10,9 +10,11 @@ import pytest
 from live_host import Host
 from live_set import LiveSet
 
-from bridge import doctor, install, live
+from bridge import doctor
 from bridge.__main__ import main
-from bridge.live import HOST
+from bridge.install import live
+from bridge.install import scheme as install
+from bridge.install.live import HOST
 from engine.errors import ExitCode, StembridgeError
 
 

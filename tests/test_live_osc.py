@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge import codec, requests
-from bridge import protocol as api
+from bridge.api import protocol as api
+from bridge.api import requests
+from bridge.osc import codec
 
 SOURCE = Path(__file__).parents[1] / "daw_scripts" / "live" / "Stembridge" / "osc.py"
 _spec = importlib.util.spec_from_file_location("live_osc", SOURCE)

@@ -13,7 +13,7 @@ from live_desk import Desk, open_live_desk
 from live_host import Host, engine_starts_with
 from live_set import LiveSet
 
-from bridge import requests
+from bridge.api import requests
 
 
 @pytest.fixture

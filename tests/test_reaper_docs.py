@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bridge import reapack, watch, watch_install
+from bridge import watch
+from bridge.install import reapack
+from bridge.install import watch_folder as watch_install
 from engine.errors import CODES
 
 ROOT = Path(__file__).parents[1]

@@ -18,7 +18,8 @@ from reaper_project import Source
 from test_reaper_scenarios import install, make_file
 
 import engine as engine_package
-from bridge import launcher, reaper
+from bridge import launcher
+from bridge.install import reaper
 
 EXCERPT = Path(engine_package.__file__).parent / "demo" / "mixture.flac"
 DOES_NOTHING = "true"

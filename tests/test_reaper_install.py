@@ -7,9 +7,11 @@ from pathlib import Path
 import lupa.lua54 as lua
 import pytest
 
-from bridge import doctor, install, reaper
+from bridge import doctor
 from bridge.__main__ import main
-from bridge.reaper import HOST
+from bridge.install import reaper
+from bridge.install import scheme as install
+from bridge.install.reaper import HOST
 from engine.errors import ExitCode, StembridgeError
 
 

@@ -13,15 +13,16 @@ from reaper_host import Host
 from reaper_project import Source
 from test_reaper_scenarios import make_file
 
-from bridge import install, reapack
-from bridge.reaper import FOLDER, HOST
+from bridge.install import reapack
+from bridge.install import scheme as install
+from bridge.install.reaper import FOLDER, HOST
 
 SCRIPTS = reapack.ROOT / "reaper"
 
 
 def test_the_list_is_current() -> None:
     text = reapack.INDEX.read_text(encoding="utf-8")
-    assert text == reapack.index(reapack.base_url_of(text)), "run: python -m bridge.reapack"
+    assert text == reapack.index(reapack.base_url_of(text)), "run: python -m bridge.install.reapack"
 
 
 def test_the_list_is_as_reapack_reads_it() -> None:

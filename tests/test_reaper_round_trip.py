@@ -13,7 +13,9 @@ from reaper_project import Source
 from test_reaper_scenarios import heard_at, stem_times
 
 import engine as engine_package
-from bridge import child, install, reaper
+from bridge import child
+from bridge.install import reaper
+from bridge.install import scheme as install
 
 EXCERPT = Path(engine_package.__file__).parent / "demo" / "mixture.flac"
 NULL_DBFS = -120.0

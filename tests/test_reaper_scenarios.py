@@ -17,8 +17,7 @@ from reaper_project import Item, Source, Take, Track
 from scenario_litter import litter
 from scenarios import Scenario, rows_for
 
-from bridge import install as scheme
-from bridge import reaper
+from bridge.install import reaper, scheme
 
 COLOUR = 0x1000000 + 0x3366CC
 ANOTHER_API = 99

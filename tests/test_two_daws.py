@@ -15,7 +15,9 @@ import reaper_host
 import test_live_round_trip as in_live
 import test_reaper_round_trip as in_reaper
 
-from bridge import child, install, reaper
+from bridge import child
+from bridge.install import reaper
+from bridge.install import scheme as install
 
 DEADLINE_S = 120.0
 

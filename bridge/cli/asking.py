@@ -43,7 +43,7 @@ Port = Annotated[int, typer.Option(help="The engine's port.")]
 def source_fields(
     source: list[Path], spans: list[str] | None, not_spans: list[str] | None, region: str | None
 ) -> dict[str, Any]:
-    """The fields of `bridge.fields` that need translation: absolute paths, times in seconds.
+    """The fields of `bridge.api.fields` that need translation: absolute paths, times in seconds.
 
     Raises `StembridgeError` (`bad_value`).
     """

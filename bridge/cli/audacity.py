@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bridge.api.protocol import DEFAULT_PORT, JobProgress
 from bridge.cli import asking, console
 from bridge.cli.jobs import progress_of
-from bridge.protocol import DEFAULT_PORT, JobProgress
 from engine.errors import StembridgeError
 from engine.request import Progress
 
 if TYPE_CHECKING:
-    from bridge.audacity import Gesture
-    from bridge.audacity_gestures import Desk
+    from bridge.audacity.gestures import Desk
+    from bridge.audacity.project import Gesture
 
 audacity = typer.Typer(
     name="audacity",
@@ -56,16 +56,16 @@ def remove(prompt: Prompt = None, window: Window = False, port: asking.Port = DE
 @audacity.command()
 def cancel(port: asking.Port = DEFAULT_PORT) -> None:
     """End what was asked for in Audacity and is not done."""
-    from bridge.audacity_gestures import cancel_all
+    from bridge.audacity.gestures import cancel_all
 
     count = cancel_all(_desk(port))
     console.note(f"{count} cancelled." if count else "No request of Audacity's is under way.")
 
 
 def _do(gesture: Gesture, prompt: str | None, window: bool, port: int) -> None:
-    from bridge import audacity as host
-    from bridge.audacity_gestures import perform
-    from bridge.audacity_pipe import Pipe
+    from bridge.audacity import project as host
+    from bridge.audacity.gestures import perform
+    from bridge.audacity.pipe import Pipe
 
     try:
         with ExitStack() as stack:
@@ -91,7 +91,7 @@ def _do(gesture: Gesture, prompt: str | None, window: bool, port: int) -> None:
 
 
 def _desk(port: int) -> Desk:
-    from bridge.audacity_gestures import Desk
+    from bridge.audacity.gestures import Desk
 
     return Desk(_asked if sys.stdin.isatty() else None, console.note, lambda track, event: None, port)
 

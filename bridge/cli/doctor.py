@@ -8,8 +8,8 @@ from typing import Annotated, Final
 
 import typer
 
+from bridge.api.protocol import DEFAULT_PORT
 from bridge.cli import console
-from bridge.protocol import DEFAULT_PORT
 from engine.errors import ExitCode
 
 MARKS: Final = {"ok": "ok", "note": "note", "missing": "MISSING"}

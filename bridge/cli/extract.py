@@ -35,8 +35,8 @@ def extract(
     as_json: asking.AsJson = False,
 ) -> None:
     """Take what PROMPT names out of a file: writes the target, the residual and a manifest."""
-    from bridge.intake import to_request
-    from bridge.paths import local_policy
+    from bridge.asking.intake import to_request
+    from bridge.asking.paths import local_policy
     from bridge.plugins.rendering import separate
     from engine.models import Shelf
     from engine.progressive import deliver

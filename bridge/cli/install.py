@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from bridge import install as scheme
 from bridge import install_elsewhere as elsewhere
 from bridge.cli import console
+from bridge.install import scheme
 from engine.errors import StembridgeError
 
 

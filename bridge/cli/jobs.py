@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from bridge.api.protocol import DEFAULT_PORT, JobAnswer, JobDraft, JobProgress
 from bridge.cli import asking, console
-from bridge.protocol import DEFAULT_PORT, JobAnswer, JobDraft, JobProgress
 from engine.errors import Cancelled, StembridgeError
 from engine.jobs.job import JobState
 from engine.request import Progress
@@ -46,7 +46,7 @@ def submit(
     as_json: asking.AsJson = False,
 ) -> None:
     """Give a running engine a job. Ctrl-C while it is waited for cancels it."""
-    from bridge.client import Client
+    from bridge.osc.client import Client
 
     fields = asking.source_fields(source, span, not_span, region)
     fields |= asking.given(prompt=prompt, track=track, out=out, keep=keep, preset=preset, model=model, quality=quality)
@@ -87,8 +87,8 @@ def jobs(
     as_json: asking.AsJson = False,
 ) -> None:
     """What a running engine has done, does, and will do. With --json every job is told."""
-    from bridge.client import Client, new_rid
-    from bridge.requests import JobStatus
+    from bridge.api.requests import JobStatus
+    from bridge.osc.client import Client, new_rid
 
     with Client(port) as client:
         if job is not None:
@@ -121,8 +121,8 @@ def cancel(
     port: asking.Port = DEFAULT_PORT,
 ) -> None:
     """Cancel jobs of a running engine. A job that has ended stays as it is."""
-    from bridge.client import Client, new_rid
-    from bridge.requests import CancelAll
+    from bridge.api.requests import CancelAll
+    from bridge.osc.client import Client, new_rid
 
     if bool(job) == everything:
         raise StembridgeError("bad_value", "Name the jobs to cancel, or give --all.", "`stembridge jobs` lists them.")
@@ -141,8 +141,8 @@ def _write_draft(draft: JobDraft) -> None:
 
 def _end_of(client: Any, job: str) -> str:
     """How a job ended that was told to stop: it may have ended before."""
-    from bridge.client import new_rid
-    from bridge.requests import JobStatus
+    from bridge.api.requests import JobStatus
+    from bridge.osc.client import new_rid
 
     with suppress(StembridgeError, TimeoutError):  # however it ended, the engine is asked for it below
         client.wait(job, timeout_s=CANCEL_S)
@@ -154,8 +154,8 @@ def _end_of(client: Any, job: str) -> str:
 
 def _all_jobs(client: Any) -> list[tuple[Any, ...]]:
     """(job, state, fraction, prompt) of every job, page after page."""
-    from bridge.client import new_rid
-    from bridge.requests import Jobs
+    from bridge.api.requests import Jobs
+    from bridge.osc.client import new_rid
 
     rows: list[tuple[Any, ...]] = []
     page, more = 0, True

@@ -19,7 +19,7 @@ def live(
     mailbox: Annotated[Path | None, typer.Option(help="The engine's mailbox, if it is not the usual one.")] = None,
 ) -> None:
     """Do something in the set that is open in Ableton Live; give it a key with your system's keyboard settings."""
-    from bridge.install import default_mailbox
+    from bridge.install.scheme import default_mailbox
 
     box = (mailbox or default_mailbox()).expanduser().absolute()
     told = ask(box, gesture.lower(), prompt)

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from bridge.api.protocol import DEFAULT_PORT
 from bridge.cli import asking, console
-from bridge.protocol import DEFAULT_PORT
 from engine.errors import StembridgeError
 
 midi = typer.Typer(name="midi", help="Use a MIDI controller as a remote of the engine.", no_args_is_help=True)
@@ -22,10 +22,10 @@ MapFile = Annotated[Path | None, typer.Option("--map", help="The file of what do
 @midi.command()
 def run(midi_port: PortName = None, map_file: MapFile = None, port: asking.Port = DEFAULT_PORT) -> None:
     """Follow a controller until Ctrl-C: programs choose presets, notes and controllers do what the map says."""
-    from bridge.audition import player
-    from bridge.midi import follow, open_port
-    from bridge.midi_map import default_file, load_map, with_programs
-    from bridge.presets import load_presets
+    from bridge.asking.presets import load_presets
+    from bridge.midi.audition import player
+    from bridge.midi.bindings import default_file, load_map, with_programs
+    from bridge.midi.remote import follow, open_port
 
     found = with_programs(load_map(map_file or default_file()), load_presets())
     with open_port(midi_port) as opened, console.stoppable() as stopped:
@@ -40,8 +40,8 @@ def learn(
     map_file: MapFile = None,
 ) -> None:
     """Bind an action to the next note that is pressed, or controller that is moved."""
-    from bridge.midi import LOOK_S, open_port
-    from bridge.midi_map import binding_of, default_file, load_map, require_action, save_map
+    from bridge.midi.bindings import binding_of, default_file, load_map, require_action, save_map
+    from bridge.midi.remote import LOOK_S, open_port
 
     require_action(action)
     path = map_file or default_file()
@@ -63,8 +63,8 @@ def learn(
 @midi.command()
 def actions(map_file: MapFile = None) -> None:
     """List the actions, what each does, and what triggers it."""
-    from bridge.midi_map import ACTIONS, default_file, load_map, with_programs
-    from bridge.presets import load_presets
+    from bridge.asking.presets import load_presets
+    from bridge.midi.bindings import ACTIONS, default_file, load_map, with_programs
 
     found = with_programs(load_map(map_file or default_file()), load_presets())
     rows = []

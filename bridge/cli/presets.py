@@ -17,7 +17,7 @@ presets = typer.Typer(name="presets", help="Presets: requests with a name.", no_
 @presets.command("list")
 def list_presets(as_json: asking.AsJson = False) -> None:
     """All presets: those that came with Stembridge and your own."""
-    from bridge.presets import load_presets, model_for, user_folder
+    from bridge.asking.presets import load_presets, model_for, user_folder
 
     found = [(name, preset, model_for(preset)) for name, preset in sorted(load_presets().items())]
     if as_json:
@@ -34,8 +34,8 @@ def list_presets(as_json: asking.AsJson = False) -> None:
 @presets.command()
 def show(name: Annotated[str, typer.Argument(help="The preset's name.")], as_json: asking.AsJson = False) -> None:
     """Everything one preset sets."""
+    from bridge.asking.presets import find_preset, load_presets
     from bridge.plugins.chain import described
-    from bridge.presets import find_preset, load_presets
 
     preset = find_preset(name, load_presets())
     if as_json:
@@ -54,7 +54,7 @@ def check(
     ] = None,
 ) -> None:
     """Say everything that is wrong in preset files. Exit status 2 when something is."""
-    from bridge.presets import check_presets
+    from bridge.asking.presets import check_presets
 
     wrong = check_presets(paths or ())
     for error in wrong:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from bridge.times import seconds
+from bridge.api.times import seconds
 from engine.errors import StembridgeError
 
 _DASHES: Final = re.compile(r"\s*[-–—]\s*")

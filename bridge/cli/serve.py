@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
+from bridge.api.protocol import DEFAULT_PORT
 from bridge.cli import console
-from bridge.protocol import DEFAULT_PORT
 from engine.errors import StembridgeError
 
 
@@ -37,7 +37,7 @@ def serve(
     verbose: Annotated[bool, typer.Option("--verbose", help="Log what the engine does, on stderr.")] = False,
 ) -> None:
     """Run the engine until Ctrl-C. It prints one line when it is ready; jobs that wait are kept for the next start."""
-    from bridge.paths import default_policy, writable
+    from bridge.asking.paths import default_policy, writable
     from bridge.serve import Settings, default_state_dir, serving
     from engine.separate import stembridge_version
 

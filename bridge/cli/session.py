@@ -15,9 +15,9 @@ from bridge.cli import asking, console
 from engine.errors import StembridgeError
 
 if TYPE_CHECKING:
-    from bridge.batch import BatchPlan, PlannedJob
-    from bridge.batch_memory import Earlier
-    from bridge.batch_run import Render
+    from bridge.batch.memory import Earlier
+    from bridge.batch.plan import BatchPlan, PlannedJob
+    from bridge.batch.run import Render
     from engine.jobs.job import JobEvent
 
 
@@ -41,7 +41,12 @@ def session(
     as_json: asking.AsJson = False,
 ) -> None:
     """Render stems of a whole session: each track's name is the prompt. The same command goes on after a stop."""
-    from bridge import batch, batch_memory, batch_report, batch_run, batch_session, batch_whole
+    from bridge.batch import memory as batch_memory
+    from bridge.batch import plan as batch
+    from bridge.batch import report as batch_report
+    from bridge.batch import run as batch_run
+    from bridge.batch import session as batch_session
+    from bridge.batch import whole as batch_whole
     from bridge.sessions.reading import read_session
 
     out_dir = out.expanduser().absolute()
@@ -110,11 +115,11 @@ def _command(file: Path, out: Path, options: dict[str, Any], *, new_session: boo
 def _workers(cluster: str | None, jobs: int, plan: BatchPlan, out_dir: Path) -> Iterator[tuple[Render, int]]:
     """What renders a job, and how many at once."""
     if cluster is None:
-        from bridge.batch_run import render_with_engine
+        from bridge.batch.run import render_with_engine
 
         yield render_with_engine, jobs
         return
-    from bridge.batch_cluster import cluster_at
+    from bridge.batch.cluster import cluster_at
 
     with_plugins = any(job.request.pre or job.request.post for job in plan.jobs)
     with cluster_at(cluster, out_dir, with_plugins=with_plugins) as found:

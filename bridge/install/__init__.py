@@ -1,0 +1,1 @@
+"""How Stembridge is put into each DAW and onto the desktop, and taken away again."""

@@ -1,0 +1,1 @@
+"""The mailbox: a folder of JSON files for DAWs whose scripts have no sockets."""

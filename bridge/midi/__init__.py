@@ -1,0 +1,1 @@
+"""A MIDI controller as a remote of the engine."""

@@ -1,0 +1,1 @@
+"""OSC on the wire: packets, sockets, the server, and a small client."""
