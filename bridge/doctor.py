@@ -14,11 +14,11 @@ from typing import Final, Literal
 
 import platformdirs
 
-from bridge import install_elsewhere
 from bridge.api.protocol import DEFAULT_PORT, Pong
 from bridge.api.requests import Ping
 from bridge.asking import presets
 from bridge.asking.paths import default_out_root
+from bridge.install import elsewhere
 from bridge.install import scheme as install
 from bridge.osc.codec import decode_answer, encode
 from bridge.plugins.places import require_host
@@ -170,7 +170,7 @@ def _daws() -> Iterator[Finding]:
         if not host.own:
             continue
         command = f"stembridge install {host.key}"
-        folders = install_elsewhere.all_folders(host)
+        folders = elsewhere.all_folders(host)
         if not folders:
             yield Finding(host.name, "note", "not found on this machine", f"{host.how_to_find} Then: {command}")
         for folder in folders:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge import doctor, install_elsewhere
+from bridge import doctor, elsewhere
 from bridge.__main__ import main
 from bridge.install import scheme as install
 from bridge.install.scheme import RECORD, Host, PlannedFile
@@ -171,10 +171,10 @@ def test_a_folder_that_was_named_is_known_from_then_on(tmp_path: Path, capsys: p
 
 @pytest.mark.parametrize("torn", ["", "{", "[]", "null", '{"reaper": 3}', '{"reaper": [4, "/nowhere"]}'])
 def test_a_torn_note_of_named_folders_is_passed_over(torn: str, tmp_path: Path) -> None:
-    install_elsewhere._path().parent.mkdir(parents=True)
-    install_elsewhere._path().write_text(torn)
+    elsewhere._path().parent.mkdir(parents=True)
+    elsewhere._path().write_text(torn)
     reaper = install.host("reaper")
-    assert install_elsewhere.all_folders(reaper) == []
-    install_elsewhere.remember("reaper", tmp_path)
-    install_elsewhere.forget("reaper", tmp_path)
-    assert install_elsewhere.all_folders(reaper) == []
+    assert elsewhere.all_folders(reaper) == []
+    elsewhere.remember("reaper", tmp_path)
+    elsewhere.forget("reaper", tmp_path)
+    assert elsewhere.all_folders(reaper) == []

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bridge import install_elsewhere as elsewhere
 from bridge.cli import console
+from bridge.install import elsewhere as elsewhere
 from bridge.install import scheme
 from engine.errors import StembridgeError
 
