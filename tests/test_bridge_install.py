@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge import doctor, elsewhere
+from bridge import doctor
 from bridge.__main__ import main
+from bridge.install import elsewhere
 from bridge.install import scheme as install
 from bridge.install.scheme import RECORD, Host, PlannedFile
 from engine.errors import ExitCode, StembridgeError

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from bridge.cli import console
-from bridge.install import elsewhere as elsewhere
-from bridge.install import scheme
+from bridge.install import elsewhere, scheme
 from engine.errors import StembridgeError
 
 
