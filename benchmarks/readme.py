@@ -61,7 +61,8 @@ def _cpu(facts: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"SAM Audio {facts['size']} with drawn weights on {facts['threads']} threads of an {made['cpu']} "
         f"({made['system']}, Python {made['python']}, torch {made['torch']}, onnxruntime {made['onnxruntime']}), "
-        f"{facts['seconds']:g} s of mono audio, no watermark, medians, warm "
+        f"{facts['seconds']:g} s of mono audio, no watermark, warm, medians of {facts['repeats']} calls "
+        f"({max(facts['repeats'] - 1, 1)} of each whole way of {facts['seconds']:g} s) "
         f"([the numbers](benchmarks/results/{CPU_FILE})):"
     )
     yield ""

@@ -35,6 +35,7 @@ CPU: dict[str, Any] = {
     "size": "small",
     "seconds": 10.0,
     "threads": 2,
+    "repeats": 2,
     "gflop": {"velocity": 210.0},
     "matmul_gflop_s": {"float32": 420.0, "bfloat16": 840.0},
     "errors": {
