@@ -226,6 +226,6 @@ def test_a_quoted_text_is_the_same_text_in_lua(text: str) -> None:
 
 
 def test_every_script_has_the_name_its_slot_shows() -> None:
-    folder = Path(install.__file__).parents[1] / "daw_scripts" / "ardour"
+    folder = Path(install.__file__).parents[2] / "daw_scripts" / "ardour"
     names = [re.search(r'name = "([^"]+)"', path.read_text())[1] for path in folder.glob("*.lua")]  # type: ignore[index]
     assert sorted(names) == sorted([*ACTIONS, HOOK])

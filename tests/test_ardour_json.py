@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bridge.install import scheme as install
 
-PART = Path(install.__file__).parents[1] / "daw_scripts" / "ardour" / "stembridge" / "json.lua"
+PART = Path(install.__file__).parents[2] / "daw_scripts" / "ardour" / "stembridge" / "json.lua"
 RUNTIME = lua.LuaRuntime(encoding="utf-8", unpack_returned_tuples=True)
 SB = RUNTIME.table()
 RUNTIME.globals()["sb"] = SB
