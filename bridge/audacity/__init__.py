@@ -1,1 +1,6 @@
-"""Audacity 3, from outside: its pipes, what is selected in it, and one gesture from end to end."""
+"""Audacity 3, from outside.
+
+pipe       one command in, its answer out, never longer than a deadline
+project    what is selected, its samples, and stems on new tracks
+gestures   one gesture from the selection to the new tracks
+"""
