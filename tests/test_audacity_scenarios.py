@@ -132,7 +132,7 @@ def unused_port() -> int:
 def meanwhile(row: Scenario, desk: Desk, engine: HalfEngine, stack: ExitStack, told: list[str], folder: Path) -> None:
     """What happens beside the gesture."""
     if row.engine == "holds":
-        engine.started.wait(DEADLINE_S)
+        wait_for(lambda: list(desk.jobs_dir.glob("*")), "the request", DEADLINE_S)  # it runs before that is noted
         gestures.cancel_all(desk)
     if row.engine == "dies":
         engine.started.wait(DEADLINE_S)
