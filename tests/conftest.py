@@ -92,6 +92,13 @@ def _own_threads() -> Iterator[None]:
         torch.set_num_threads(n_threads)
 
 
+@pytest.fixture(autouse=True)
+def _own_subnormals() -> Iterator[None]:
+    """A plugin or library may leave the processor flushing subnormal numbers to zero, for all tests that follow."""
+    yield
+    assert sys.float_info.min / 2 > 0, "what this test loaded switched subnormal numbers off: load it in a process"
+
+
 @pytest.fixture(scope="session")
 def audacity(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """The real Audacity, started once: it takes as long as many tests."""

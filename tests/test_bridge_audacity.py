@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,8 +29,12 @@ def pipes(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def audacity_that(answers: Callable[[str], str | None], pipes: tuple[Path, Path]) -> Iterator[list[str]]:
-    """A thread that opens the pipes as Audacity does; `answers` None: it says nothing. Yields the commands it got."""
+def audacity_that(
+    answers: Callable[[str], str | None], pipes: tuple[Path, Path], owed: str = ""
+) -> Iterator[list[str]]:
+    """A thread that opens the pipes as Audacity does; `answers` None: it says nothing. Yields the commands it got but
+    for the greeting, which it returns after whatever it `owed` an earlier caller.
+    """
     for pipe in pipes:
         os.mkfifo(pipe)
     got: list[str] = []
@@ -37,6 +42,9 @@ def audacity_that(answers: Callable[[str], str | None], pipes: tuple[Path, Path]
     def serve() -> None:
         with pipes[0].open("rb") as commands, pipes[1].open("wb", buffering=0) as out:
             for line in commands:
+                if line.startswith(b"Message: Text="):
+                    out.write(owed.encode() + line.split(b'"')[1] + OK.encode())
+                    continue
                 got.append(line.decode().rstrip("\n"))
                 if answer := answers(got[-1]):
                     out.write(answer.encode())
@@ -67,6 +75,26 @@ def test_a_command_and_its_answer(pipes: tuple[Path, Path]) -> None:
         assert pipe.ask("GetInfo: Type=Tracks") == "[ 1 ]"
         assert pipe.ask("SelectAll:") == "[ 1 ]"
     assert got == ["GetInfo: Type=Tracks", "SelectAll:"]
+
+
+@pytest.mark.parametrize("owed", [f"[ 2 ]{OK}", f"[ 2 ]{OK}\nBatchCommand finished: Failed!\n\n", "[ 2"])
+def test_an_answer_that_was_meant_for_an_earlier_caller(pipes: tuple[Path, Path], owed: str) -> None:
+    with audacity_that(lambda command: f"[ 1 ]{OK}", pipes, owed), Pipe(pipes, open_s=LIMIT_S) as pipe:
+        assert pipe.ask("GetInfo: Type=Tracks") == "[ 1 ]"
+
+
+def test_a_pipe_that_is_ready_and_empty(pipes: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    # Audacity hung up and opened its end again between two calls of ours: there is nothing to read, and no end.
+    false_alarms = [True, True, True]
+    real = select.select
+
+    def eager(reading, writing, failing, wait_s):
+        return (reading, [], []) if false_alarms and false_alarms.pop() else real(reading, writing, failing, wait_s)
+
+    with audacity_that(lambda command: f"[ 1 ]{OK}", pipes), Pipe(pipes, open_s=LIMIT_S) as pipe:
+        monkeypatch.setattr("bridge.audacity.pipe.select.select", eager)
+        assert pipe.ask("GetInfo: Type=Tracks") == "[ 1 ]"
+    assert false_alarms == []
 
 
 def test_no_audacity() -> None:

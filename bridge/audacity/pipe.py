@@ -3,7 +3,8 @@
 Audacity makes the pipes when it starts with the module enabled. Facts that this file is built on, seen in 3.2.4:
 its thread opens `to` first and `from` second, each waiting for a partner; when a caller hangs up it makes both pipes
 anew; a command is one line of at most 1023 bytes; an answer ends with an empty line; while a dialog is open nothing
-is answered. On its first start after a change of plugins a helper process of its own replaces the pipes, and that
+is answered; the answer to a caller who has hung up goes to the next one, who was let in meanwhile, and so each caller
+first says something that only its own answer holds. On its first start after a change of plugins a helper process of its own replaces the pipes, and that
 Audacity never listens: it must be started once more.
 """
 
@@ -53,7 +54,7 @@ class Pipe:
             self._to, self._from = _opened_windows(to_path, from_path)
         else:
             self._to, self._from = _opened(to_path, from_path, open_s)
-        self._broken = False
+        self._broken = self._greeted = False
 
     def __enter__(self) -> Pipe:
         return self
@@ -86,8 +87,10 @@ class Pipe:
             raise _silent("it still owes the answer to an earlier command")
         self._broken = True  # until the whole answer is here, the next one could not be told from it
         try:
+            if not self._greeted:
+                self._greet(answer_s)
             os.write(self._to, packet)
-            answer = self._answer(command, time.monotonic() + answer_s, answer_s)
+            answer = self._answer(command, answer_s)
         except BrokenPipeError as e:
             raise _silent("it hung up") from e
         self._broken = False
@@ -98,14 +101,23 @@ class Pipe:
             )
         return text.strip()
 
-    def _answer(self, command: str, deadline_s: float, answer_s: float) -> str:
-        received = b""
-        while not (FINISHED.encode() in received and received.endswith(b"\n\n")):
+    def _greet(self, answer_s: float) -> None:
+        """Everything up to the answer to this was meant for an earlier caller."""
+        word = f"stembridge {os.getpid()} {time.monotonic_ns()}"
+        os.write(self._to, f"Message: Text={argument(word)}\n".encode())
+        self._answer("Message", answer_s, after=word.encode())
+        self._greeted = True
+
+    def _answer(self, command: str, answer_s: float, after: bytes = b"") -> str:
+        deadline_s = time.monotonic() + answer_s
+        received = answer = b""
+        while not (FINISHED.encode() in answer and answer.endswith(b"\n\n")):
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
                 raise _silent(f"no answer to {command.split(':')[0]!r} within {answer_s:g} s")
             received += self._more(min(left_s, 0.2))
-        return received.decode("utf-8", "replace").replace("\r", "").replace("\0", "")
+            answer = received.partition(after)[2] if after else received
+        return answer.decode("utf-8", "replace").replace("\r", "").replace("\0", "")
 
     def _more(self, wait_s: float) -> bytes:
         if sys.platform == "win32":
@@ -113,7 +125,10 @@ class Pipe:
         ready, _, _ = select.select([self._from], [], [], wait_s)
         if not ready:
             return b""
-        part = os.read(self._from, 65_536)
+        try:
+            part = os.read(self._from, 65_536)
+        except BlockingIOError:  # it hung up, which `select` saw, and opened the pipe again before it was read
+            part = b""
         if not part:  # nobody has the other end open: Audacity has ended, or makes its pipes anew
             time.sleep(_POLL_S)
         return part
