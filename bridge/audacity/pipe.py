@@ -3,9 +3,9 @@
 Audacity makes the pipes when it starts with the module enabled. Facts that this file is built on, seen in 3.2.4:
 its thread opens `to` first and `from` second, each waiting for a partner; when a caller hangs up it makes both pipes
 anew; a command is one line of at most 1023 bytes; an answer ends with an empty line; while a dialog is open nothing
-is answered; the answer to a caller who has hung up goes to the next one, who was let in meanwhile, and so each caller
-first says something that only its own answer holds. On its first start after a change of plugins a helper process of its own replaces the pipes, and that
-Audacity never listens: it must be started once more.
+is answered. The answer to a caller who has hung up goes to the next one if that was let in meanwhile, so each caller
+begins with words that only its own answer holds. On its first start after a change of plugins a helper process of its
+own replaces the pipes, and that Audacity never listens: it must be started once more.
 """
 
 from __future__ import annotations
