@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 AUDACITY: dict[str, tuple[str, ...]] = {
+    "Left out in Audacity: labels are not read; a command takes the range that is selected.": (
+        "regions that name what sounds where",
+    ),
+    "A command is repeated where it was typed; the terminal knows its words.": ("the last gesture again, elsewhere",),
     "Audacity's clips hold samples of their own: they have no fades, and cannot be muted one by one.": (
         "fades",
         "a fade cut by the range",

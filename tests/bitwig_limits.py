@@ -22,6 +22,8 @@ BITWIG: dict[str, tuple[str, ...]] = {
         "by example at half speed",
         "by example without a range",
         "whole items in spite of a range",
+        "regions that name what sounds where",
+        "the last gesture again, elsewhere",
     ),
     "A clip in the launcher has no place in time.": (
         "a file from its first sample",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 LIVE: dict[str, tuple[str, ...]] = {
+    "Live has locators, which are points in time, and no regions.": ("regions that name what sounds where",),
     "Live's scripts can neither read what a clip plays nor render it: a clip that is not heard as its file, at one "
     "speed, is refused, with what to do (consolidate).": (
         "with stretch markers",

@@ -16,6 +16,10 @@ NOT_POSSIBLE: dict[str, dict[str, tuple[str, ...]]] = {
             "whole items in spite of a range",
             "every item of a track",
         ),
+        "Left out in Ardour: “Regions to jobs” and “Repeat last”; each gesture takes what is selected.": (
+            "regions that name what sounds where",
+            "the last gesture again, elsewhere",
+        ),
         "Ardour stretches, pitches and reverses by writing a new file, which is read like any other.": (
             "by example at half speed",
             "faster",

@@ -11,7 +11,9 @@ from typing import Literal
 
 from scenario_limits import NOT_POSSIBLE
 
-Gesture = Literal["extract_selection", "extract_by_example", "extract_items", "remove", "batch_tracks"]
+Gesture = Literal[
+    "extract_selection", "extract_by_example", "extract_items", "remove", "batch_tracks", "regions_to_jobs"
+]
 Engine = Literal[
     "running",
     "stopped",
@@ -65,6 +67,10 @@ class Scenario:
     """The track is one of several in the DAW's own kind of group: a folder, a group of tracks."""
     tempo_change: bool = False
     """The song goes from 120 to 90 beats a minute at 11.5 s."""
+    regions: tuple[tuple[float, float, str], ...] = ()
+    """From, to and name of each region of the project."""
+    again_s: tuple[float, float] | None = None
+    """The range of a second gesture, “Repeat last”, made when the first one's stems are in."""
     project: Literal["saved", "unsaved", "read only"] = "saved"
     answers: tuple[tuple[str, ...] | None, ...] = ()
     """What the person answers to each question; None: closed."""
@@ -78,6 +84,17 @@ class Scenario:
     """The words the request carries; None: the track's name goes instead."""
     read_by_host: bool = False
     """Whether the DAW must be asked for the samples, because the file is not what is heard."""
+
+    @property
+    def has_example(self) -> bool:
+        """Whether each request says where the sound is heard."""
+        return bool(self.regions) or (
+            self.range_s is not None and self.gesture not in ("extract_items", "batch_tracks")
+        )
+
+    @property
+    def n_gestures(self) -> int:
+        return 1 if self.again_s is None else 2
 
 
 WHOLE = ((10.0, 13.0),)
@@ -108,6 +125,16 @@ SCENARIOS = (
     ),
     Scenario("whole items in spite of a range", gesture="extract_items", select="item", stems=WHOLE),
     Scenario("every item of a track", gesture="batch_tracks", n_items=2, stems=((10.0, 13.0), (13.5, 16.5))),
+    Scenario(
+        "regions that name what sounds where",
+        gesture="regions_to_jobs",
+        range_s=None,
+        select="item",
+        regions=((10.5, 11.0, "drums"), (12.0, 12.5, "no drums"), (20.0, 21.0, "bass")),
+        prompt="drums",
+        stems=WHOLE,
+    ),
+    Scenario("the last gesture again, elsewhere", again_s=(12.25, 12.75), stems=((11.0, 12.0), (12.25, 12.75))),
     Scenario("by example", gesture="extract_by_example", stems=WHOLE),
     Scenario("by example in mono at 48 kHz", gesture="extract_by_example", rate_hz=48_000, n_channels=1, stems=WHOLE),
     Scenario("by example at 96 kHz", gesture="extract_by_example", rate_hz=96_000, stems=WHOLE),

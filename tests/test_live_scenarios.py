@@ -45,14 +45,18 @@ def open_set(folder: Path, library: Path, row: Scenario) -> tuple[Host, Track]:
         if row.playrate != 1:
             stretch(clip, row)
     if row.range_s:
-        beats = [2 * second for second in row.range_s]
-        live_set.song._state |= {"loop": True, "loop_start": beats[0], "loop_length": beats[1] - beats[0]}
+        loop(live_set, row.range_s)
     if row.select != "nothing":
         track._state["is_part_of_selection"] = True
         live_set.view._state["detail_clip"] = track._state["arrangement_clips"][0]
     if row.offline:
         path.unlink()
     return Host(library, live_set), track
+
+
+def loop(live_set: LiveSet, range_s: tuple[float, float]) -> None:
+    beats = [2 * second for second in range_s]
+    live_set.song._state |= {"loop": True, "loop_start": beats[0], "loop_length": beats[1] - beats[0]}
 
 
 def stretch(clip: Clip, row: Scenario) -> None:
@@ -119,6 +123,10 @@ def test_in_live(row: Scenario, tmp_path: Path, engine: Callable[[Scenario, Path
         host.run_until(lambda: len(stand_in.requests) == 1, "the request")
         host.press("cancel")
     host.settle()
+    if row.again_s:
+        loop(host.set, row.again_s)
+        host.press("repeat")
+        host.settle()
 
     if row.says:
         assert any(row.says in text for text in host.messages), host.messages
@@ -136,8 +144,8 @@ def test_in_live(row: Scenario, tmp_path: Path, engine: Callable[[Scenario, Path
     for fields in asked[-len(row.stems) :]:
         assert fields.get("prompt", fields.get("track")) == (row.prompt or track._state["name"])
         assert fields["path"] == str(tmp_path / row.file)
-        assert ("span+" in fields) == (row.range_s is not None and row.gesture not in ("extract_items", "batch_tracks"))
-    n_steps = 2 if row.engine == "drafts" else 1  # the draft, and the result in its place
+        assert ("span+" in fields) == row.has_example
+    n_steps = 2 if row.engine == "drafts" else row.n_gestures  # the draft, and the result in its place
     assert len(host.set.undo_steps) == n_steps
     check_tracks(row, host, track)
     check_stems(row, host, track)

@@ -65,6 +65,7 @@ def open_project(folder: Path, scripts: Path, row: Scenario) -> tuple[Host, Trac
         item.values["C_LOCK"] = float(row.frozen)  # a frozen track plays files of its own, locked
         item.takes[0].values |= {"D_PLAYRATE": row.playrate, "I_CHANMODE": float(row.channel), "D_PAN": 0.25}
         item.takes[0].n_stretch_markers = 2 * row.stretched
+    host.markers = [(True, *region) for region in row.regions]
     chosen = {"track": [track], "item": track.items, "nothing": []}[row.select]
     host.select(*chosen, range_s=row.range_s or (0.0, 0.0))
     host.answers = [None if answer is None else list(answer) for answer in row.answers]
@@ -137,6 +138,10 @@ def test_in_reaper(row: Scenario, tmp_path: Path, engine: Callable[[Scenario, Pa
         host.run_until(lambda: len(stand_in.requests) == 1, "the request")
         host.press("cancel")
     host.settle()
+    if row.again_s:
+        host.select(track, range_s=row.again_s)
+        host.press("repeat_last")
+        host.settle()
 
     if row.says:
         assert any(row.says in text for text in host.messages), host.messages
@@ -156,8 +161,8 @@ def test_in_reaper(row: Scenario, tmp_path: Path, engine: Callable[[Scenario, Pa
     for fields in asked[-len(row.stems) :]:
         assert fields.get("prompt") == row.prompt
         assert (fields["path"] != str(tmp_path / row.file)) == row.read_by_host
-        assert ("span+" in fields) == (row.range_s is not None and row.gesture not in ("extract_items", "batch_tracks"))
-    assert len(host.undo_points) == 1
+        assert ("span+" in fields) == row.has_example
+    assert len(host.undo_points) == row.n_gestures
     check_tracks(row, host, track)
     check_stems(row, host, track, originals)
 
