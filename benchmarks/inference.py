@@ -44,7 +44,7 @@ def write_models(folder: Path, size: str) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import T5Config, T5EncoderModel
 
-    from benchmarks.gpu import TOY
+    from benchmarks.drawn import TOY
     from benchmarks.sam_cpu import write_bundle
 
     sizes = TOY if size == "toy" else replace(RELEASED[size], watermark=None)
@@ -81,7 +81,7 @@ def gflop_of(size: str, seconds: float, n_tokens: int) -> dict[str, float]:
     """Operations of the stages, in GFLOP, where they are known."""
     if size not in RELEASED:
         return {}
-    from benchmarks.gpu import CODEC_GFLOP_PER_S
+    from benchmarks.drawn import CODEC_GFLOP_PER_S
     from benchmarks.measure import forward_gflop
 
     sizes = RELEASED[size]

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu import TOY, clip, prepared
+from benchmarks.drawn import TOY, clip, prepared
 from benchmarks.measure import forward_gflop
 from engine.bundle import MANIFEST, SCHEMA, read_bundle
 from engine.model.codec import Codec, Conv, Downsample

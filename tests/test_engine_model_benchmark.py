@@ -71,7 +71,7 @@ def test_cpu_toy(tmp_path):
 
 
 def sum_of_toy():
-    from benchmarks.gpu import TOY
+    from benchmarks.drawn import TOY
     from engine.model.network import empty_network, parts_of
 
     return 4 * sum(p.numel() for part in parts_of(empty_network(TOY)).values() for p in part.parameters())
