@@ -85,16 +85,24 @@ def test_an_answer_that_was_meant_for_an_earlier_caller(pipes: tuple[Path, Path]
 
 def test_a_pipe_that_is_ready_and_empty(pipes: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     # Audacity hung up and opened its end again between two calls of ours: there is nothing to read, and no end.
-    false_alarms = [True, True, True]
+    told = threading.Event()
     real = select.select
 
     def eager(reading, writing, failing, wait_s):
-        return (reading, [], []) if false_alarms and false_alarms.pop() else real(reading, writing, failing, wait_s)
+        if not told.is_set():
+            told.set()
+            return reading, [], []
+        return real(reading, writing, failing, wait_s)
 
-    with audacity_that(lambda command: f"[ 1 ]{OK}", pipes), Pipe(pipes, open_s=LIMIT_S) as pipe:
+    def late(command: str) -> str:
+        assert command == "SelectAll:" or told.wait(LIMIT_S)
+        return f"[ 1 ]{OK}"
+
+    with audacity_that(late, pipes), Pipe(pipes, open_s=LIMIT_S) as pipe:
+        pipe.ask("SelectAll:")
         monkeypatch.setattr("bridge.audacity.pipe.select.select", eager)
         assert pipe.ask("GetInfo: Type=Tracks") == "[ 1 ]"
-    assert false_alarms == []
+    assert told.is_set()
 
 
 def test_no_audacity() -> None:
