@@ -136,7 +136,7 @@ def _copy_some(arriving: Arriving) -> None:
     try:
         if arriving.open_files is None:
             copy.place.parent.mkdir(parents=True, exist_ok=True)
-            source = copy.source.open("rb")
+            source: BinaryIO = copy.source.open("rb")
             try:
                 arriving.open_files = (source, copy.place.with_suffix(".part").open("wb"))
             except OSError:

@@ -164,9 +164,9 @@ def _listen_to_name(question: Question, track: Any, key: str) -> None:
 def _take(desk: Desk, name: str, values: list[Value]) -> None:
     rid = str(values[0])
     if name in _NEWS:
-        for entry in desk.entries:
-            if entry.get("job") == rid:  # it is asked for in this tick
-                desk.asked_s.pop(entry["rid"], None)
+        for told in desk.entries:
+            if told.get("job") == rid:  # it is asked for in this tick
+                desk.asked_s.pop(told["rid"], None)
     elif name == "pong" and len(values) >= 3:
         _take_pong(desk, str(values[1]), values[2])
     elif name == "ack" and len(values) >= 2:
