@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.flow.sampling import noise, plan_sampling
-from engine.model.config import RELEASED, Sizes
+from engine.model.config import RELEASED, CodecSizes, Sizes
 from engine.model.network import Network
 from engine.model.prepared import Prepared, prepare
 
@@ -18,11 +18,9 @@ CODEC_GFLOP_PER_S = {"encode": 48.7, "decode 1 stream": 109.6, "decode 2 streams
 _TOY_DIT = replace(
     RELEASED["small"].dit, dim=32, n_heads=4, n_layers=2, ffn_dim=64, n_channels=4, text_dim=8, video_dim=8, time_dim=16
 )
-TOY = Sizes(
-    _TOY_DIT,
-    replace(RELEASED["small"].codec, encoder_dim=2, hidden_dim=8, n_channels=4, decoder_dim=32),
-    None,
-)
+_CODEC = RELEASED["small"].codec
+assert isinstance(_CODEC, CodecSizes), "the released models hear waveforms"
+TOY = Sizes(_TOY_DIT, replace(_CODEC, encoder_dim=2, hidden_dim=8, n_channels=4, decoder_dim=32), None)
 
 
 def clip(sizes: Sizes, n_frames: int, batch: int, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:

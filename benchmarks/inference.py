@@ -57,7 +57,9 @@ def write_models(folder: Path, size: str) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     wide = sizes.dit.text_dim
-    deep = {"num_layers": 12, "num_heads": 12, "d_ff": 3072, "d_kv": 64} if size != "toy" else {"num_layers": 1}
+    deep: dict[str, Any] = {"num_layers": 1}
+    if size != "toy":
+        deep = {"num_layers": 12, "num_heads": 12, "d_ff": 3072, "d_kv": 64}
     T5EncoderModel(T5Config(vocab_size=32_128 if size != "toy" else 99, d_model=wide, **deep)).save_pretrained(
         folder / "t5-base"
     )

@@ -65,7 +65,7 @@ def _one_and_eight(ask: Any) -> tuple[float, float]:
         for prompt in PROMPTS[1:]:
             ask(prompt, str(number))
         rounds.append((first - began, time.perf_counter() - began))
-    return tuple(statistics.median(column) for column in zip(*rounds[1:], strict=True))  # type: ignore[return-value]
+    return tuple(statistics.median(column) for column in zip(*rounds[1:], strict=True))
 
 
 def measure(folder: Path) -> dict[str, Any]:

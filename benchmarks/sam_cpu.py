@@ -26,7 +26,7 @@ import torch
 from benchmarks.drawn import TOY, clip, prepared
 from benchmarks.measure import forward_gflop
 from engine.bundle import MANIFEST, SCHEMA, read_bundle
-from engine.model.codec import Codec, Conv, Downsample
+from engine.model.codec import Conv, Downsample
 from engine.model.config import RELEASED, SAMPLE_RATE, DitSizes, Sizes
 from engine.model.network import parts_of, random_network
 from engine.model.tensor_file import write_tensors
@@ -85,7 +85,7 @@ def evaluation_shapes(s: DitSizes, n_frames: int) -> list[Shape]:
     return layer * s.n_layers + ends
 
 
-def codec_shapes(codec: Codec, run: Any) -> list[Shape]:
+def codec_shapes(codec: torch.nn.Module, run: Any) -> list[Shape]:
     """The convolutions that `run` runs, each as the matrix product it amounts to."""
     shapes: list[Shape] = []
 

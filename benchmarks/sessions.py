@@ -94,7 +94,8 @@ def throughput(folder: Path) -> Iterator[Figure]:
         assert all(outcome.result is not None for outcome in outcomes)
         return time.perf_counter() - began_s
 
-    raws, batches = [], []
+    raws: list[float] = []
+    batches: list[float] = []
     for _ in range(3):  # in turn, so that what else the machine does meets both
         for run, times, out in ((raw_once, raws, raw_dir), (batch_once, batches, out_dir)):
             times.append(run())
