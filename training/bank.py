@@ -56,7 +56,7 @@ def open_studio(material: Path, *, held_out: bool) -> Studio:
         return SoundFont(places[0])
 
     if held_out:
-        fonts = (font("TimGM6mb.sf2"),)
+        fonts: tuple[SoundFont, ...] = (font("TimGM6mb.sf2"),)
         kits = (font("Black_Pearl_4_LV2.sf2"), font("Red_Zeppelin_4_LV2.sf2"))
         return Studio(fonts, kits, Shots({}), held_out=True)
     fonts = (font("FluidR3_GM.sf2"), font("MuseScore_General_Lite.sf3"))

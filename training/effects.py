@@ -33,7 +33,7 @@ def level(stem: Mono) -> Mono:
     if not power.size or power.max() < 1e-10:
         return stem
     loud = power[power > power.max() * 10 ** (_ACTIVE_DB / 10)].mean()
-    return (stem * (0.1 / np.sqrt(loud))).astype(np.float32)
+    return np.asarray(stem * (0.1 / np.sqrt(loud)), np.float32)
 
 
 def _amplify(stem: Mono, drive: float, rng: np.random.Generator) -> Mono:
@@ -48,7 +48,7 @@ def _amplify(stem: Mono, drive: float, rng: np.random.Generator) -> Mono:
 
 def _peak(stem: Mono, hz: float, gain_db: float) -> Mono:
     b, a = signal.iirpeak(hz, 1.2, fs=RATE_HZ)
-    return (stem + (10 ** (gain_db / 20) - 1) * signal.lfilter(b, a, stem)).astype(np.float32)
+    return np.asarray(stem + (10 ** (gain_db / 20) - 1) * signal.lfilter(b, a, stem), np.float32)
 
 
 def _equalise(stem: Mono, rng: np.random.Generator) -> Mono:
@@ -70,4 +70,4 @@ def _room(stem: Mono, rng: np.random.Generator) -> Mono:
     for _ in range(4):
         tail[int(rng.uniform(0.003, 0.05) * RATE_HZ)] += rng.uniform(-4, 4)
     tail *= wet / max(np.sqrt((tail**2).sum()), 1e-9)
-    return (stem + signal.oaconvolve(stem, tail)[: len(stem)]).astype(np.float32)
+    return np.asarray(stem + signal.oaconvolve(stem, tail)[: len(stem)], np.float32)

@@ -171,7 +171,7 @@ def answered_well_with_spans(rows: list[dict[str, Any]]) -> list[str]:
 
 def table(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Means by group and by concept of the rendered clips."""
-    columns = ("mixture", "text", "paraphrase", "text+span", "text+span±", "span alone")
+    columns: tuple[str, ...] = ("mixture", "text", "paraphrase", "text+span", "text+span±", "span alone")
     columns += (
         "mixture cut",
         "band-pass cut",

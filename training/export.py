@@ -60,10 +60,9 @@ def fold(module: nn.Module) -> None:
     for child in module.children():
         if isinstance(child, nn.Sequential):
             for i in range(len(child) - 1):
-                if isinstance(child[i], (nn.Conv2d, nn.Conv1d)) and isinstance(
-                    child[i + 1], (nn.BatchNorm2d, nn.BatchNorm1d)
-                ):
-                    child[i] = torch.nn.utils.fusion.fuse_conv_bn_eval(child[i], child[i + 1])
+                conv, norm = child[i], child[i + 1]
+                if isinstance(conv, (nn.Conv2d, nn.Conv1d)) and isinstance(norm, (nn.BatchNorm2d, nn.BatchNorm1d)):
+                    child[i] = torch.nn.utils.fusion.fuse_conv_bn_eval(conv, norm)
                     child[i + 1] = nn.Identity()
         fold(child)
 
@@ -185,8 +184,10 @@ def _write(
     moving: list[dict[int, str]],
 ) -> None:  # fmt: skip
     axes: dict[str, Any] = {name: axis for name, axis in zip(names, moving, strict=True) if axis}
-    names_of = {"input_names": names, "output_names": outputs, "dynamic_axes": axes}
-    torch.onnx.export(module, inputs, str(path), **names_of, opset_version=18, dynamo=False)
+    torch.onnx.export(
+        module, inputs, str(path), input_names=names, output_names=outputs, dynamic_axes=axes, opset_version=18,
+        dynamo=False,
+    )  # fmt: skip
 
 
 def main(argv: list[str]) -> None:
@@ -205,5 +206,5 @@ def main(argv: list[str]) -> None:
         checkpoint = args.out / "untrained.pt"
         torch.save({"ema": Network(N_BANDS).state_dict()}, checkpoint)
     scores = json.loads(args.scores.read_text(encoding="utf-8")) if args.scores else {}
-    chosen = (scores.get(name, ()) for name in ("good", "good with spans", "in part"))
-    export(checkpoint, args.text, args.out, args.name, *chosen, presence=args.presence)
+    good, marked, part = (scores.get(name, ()) for name in ("good", "good with spans", "in part"))
+    export(checkpoint, args.text, args.out, args.name, good, marked, part, args.presence)

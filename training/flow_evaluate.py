@@ -52,7 +52,7 @@ def masked_db(latents: Tensor, examples: list[FlowExample], folder: Path) -> lis
     """As `improvement_db`, of the mixture under the ratio of the two results' powers (over 3 x 3 coefficients): what
     the engine's faithful output is made of."""
     codec = codec_of(read_constants(folder))
-    both = latents.float().unflatten(-1, (2, SPECTRAL.n_channels))
+    both = latents.float().unflatten(-1, (2, SPECTRAL.n_channels))  # type: ignore[no-untyped-call]
     power = (torch.sinh(both * codec.unit) * codec.knee).square().permute(2, 0, 1, 3)
     target, rest = nn.functional.avg_pool2d(power, 3, 1, 1)
     share = (target / (target + rest + 1e-10)).numpy()

@@ -43,7 +43,7 @@ def build_encoder(n_words: int, dim: int = DIM) -> Any:
     """A fresh `T5EncoderModel` for a tokenizer of `n_words`."""
     from transformers import T5Config, T5EncoderModel
 
-    sizes = {"d_model": dim, "d_kv": dim // 4, "d_ff": 2 * dim, "num_layers": 1, "num_heads": 4}
+    sizes: dict[str, Any] = {"d_model": dim, "d_kv": dim // 4, "d_ff": 2 * dim, "num_layers": 1, "num_heads": 4}
     return T5EncoderModel(T5Config(vocab_size=n_words, dropout_rate=0.0, **sizes))
 
 

@@ -121,7 +121,7 @@ def main(argv: list[str]) -> None:
             group["lr"] = rate_at(step, spent_s / args.budget_s)
         loss = matching_loss(net, tokenizer, args.spectra, next(stream), draw)
         optimizer.zero_grad(set_to_none=True)
-        loss.mean().backward()
+        loss.mean().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(used, 1.0)
         optimizer.step()
         average(ema, net, step)

@@ -91,7 +91,8 @@ class Bank:
         chosen = list(rng.permutation(others)[: int(rng.integers(1, 5))])
         if rng.random() < 0.65:
             chosen += drums if rng.random() < 0.7 else list(rng.permutation(drums)[:2])
-        names, stems = [], []
+        names: list[str] = []
+        stems: list[Real] = []
         drum_db = rng.normal(0, 3)
         start = 0
         for i in chosen:
@@ -114,7 +115,7 @@ class Bank:
             if name in ("noise", "crowd", "sound effects"):
                 gain_db -= rng.uniform(0, 12)
             names.append(name)
-            stems.append(stem * 10 ** (gain_db / 20))
+            stems.append(stem * np.float32(10 ** (gain_db / 20)))
         return tuple(names), np.stack(stems)
 
 
@@ -200,7 +201,7 @@ def _everywhere(sources: tuple[str, ...], loud: Real) -> Real:
     power = covers @ loud
     sounding = power > np.maximum(power.max(axis=1, keepdims=True) * 10 ** (_ACTIVE_DB / 10), 1e-3)
     coarse = sounding.reshape(len(covers), -1, FRAMES_MULTIPLE).mean(axis=2) > 0.3
-    return coarse.astype(np.float32)
+    return np.asarray(coarse, np.float32)
 
 
 def _queries(sources: tuple[str, ...], rng: np.random.Generator) -> list[Concept]:

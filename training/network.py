@@ -119,7 +119,8 @@ class Head(nn.Module):
         """Activity logits (batch, prompt, frame / 8) of prompts without spans: all that the concepts' loss needs."""
         hidden = F.relu(self.middle(F.relu(self.text(text * N_TEXT**0.5))))
         query = self.query(hidden)[..., -N_ACTIVITY - 2 :]
-        return torch.einsum("bct,bkc->bkt", activity, query[..., :-2]) / N_ACTIVITY**0.5 + query[..., -2:-1]
+        heard: Tensor = torch.einsum("bct,bkc->bkt", activity, query[..., :-2]) / N_ACTIVITY**0.5 + query[..., -2:-1]
+        return heard
 
     def forward(self, asked: tuple[Tensor, ...], text: Tensor, spans: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mask logits (batch, prompt, 2, band, frame) of left and right; activity logits (batch, prompt, frame / 8).
@@ -160,7 +161,8 @@ class Head(nn.Module):
 
 def _score(features: Tensor, query: Tensor) -> Tensor:
     """(batch, channel, band, frame) and (batch, prompt, channel) to dot products (batch, prompt, band, frame)."""
-    return torch.matmul(query, features.flatten(2)).unflatten(2, features.shape[2:])
+    dots = torch.matmul(query, features.flatten(2))
+    return dots.unflatten(2, features.shape[2:])  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _mean(context: Tensor, weight: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ def _read(path: Path, longest_s: float) -> Mono:
     mono = mono / max(float(np.abs(mono).max()), 1e-6) * 0.7
     fade = min(len(mono), 2000)
     mono[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
-    return mono.astype(np.float32)
+    return np.asarray(mono, np.float32)
 
 
 def speak(length_s: float, rng: np.random.Generator, *, held_out: bool = False) -> Mono:
@@ -153,7 +153,7 @@ def crowd(length_s: float, rng: np.random.Generator, *, held_out: bool = False) 
             voice = speak(length_s, rng, held_out=held_out)
             for _ in range(3):
                 out += np.roll(voice, int(rng.integers(n))) * rng.uniform(0.3, 1)
-        return out / 8
+        return out / np.float32(8)
     clap = rng.normal(0, 1, 1200) * np.exp(-np.arange(1200) / 200)
     hits = np.zeros(n)
     swell = np.interp(np.arange(n), np.linspace(0, n, 8), rng.uniform(0.1, 1, 8))

@@ -69,4 +69,4 @@ class SoundFont:
             else:
                 lib.fluid_synth_noteoff(synth, 0, int(note.key))
         write(n_samples)
-        return (left + right) / 2
+        return (left + right) / np.float32(2)

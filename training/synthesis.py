@@ -129,7 +129,8 @@ def _subtractive(rng: np.random.Generator) -> Callable[[Note], Mono]:
         dull = signal.sosfilt(signal.butter(2, low_hz, fs=RATE_HZ, output="sos"), wave)
         open_ = signal.sosfilt(signal.butter(2, min(low_hz * sweep, 18000), fs=RATE_HZ, output="sos"), wave)
         mix = np.exp(-np.arange(n) / RATE_HZ / decay_s)
-        return ((open_ * mix + dull * (1 - mix)) * _envelope(n, attack_s, 0.6, 0.7, 0.15) * 0.25).astype(np.float32)
+        out = (open_ * mix + dull * (1 - mix)) * _envelope(n, attack_s, 0.6, 0.7, 0.15) * 0.25
+        return np.asarray(out, np.float32)
 
     return tone
 
@@ -185,7 +186,7 @@ def _noise(rng: np.random.Generator) -> Callable[[Note], Mono]:
             t = np.arange(n) / RATE_HZ
             shape = sum(np.exp(-np.maximum(t - at, 0) / 0.012) * (t >= at) for at in (0, 0.011, 0.023, 0.034))
             sos = signal.butter(2, [800, 4500], "band", fs=RATE_HZ, output="sos")
-            return (signal.sosfilt(sos, white) * shape * np.exp(-t / 0.15) * 2).astype(np.float32)
+            return np.asarray(signal.sosfilt(sos, white) * shape * np.exp(-t / 0.15) * 2, np.float32)
         if kind == 0:
             wave = white
         elif kind == 1:

@@ -30,7 +30,8 @@ def embed(folder: Path, phrases: Sequence[str]) -> npt.NDArray[np.float32]:
 
 def phrase_table(folder: Path, *, held_out: bool = False) -> tuple[dict[str, range], npt.NDArray[np.float32]]:
     """Each concept's rows, and the embedding of every phrase."""
-    rows, phrases = {}, []
+    rows: dict[str, range] = {}
+    phrases: list[str] = []
     for concept in concepts().values():
         asked = concept.held_out if held_out else concept.phrases
         rows[concept.name] = range(len(phrases), len(phrases) + len(asked))

@@ -59,8 +59,10 @@ class Stream(IterableDataset[tuple[torch.Tensor, ...]]):
             made += 1
             if made % 200 == 0:
                 bank.refresh()
-            fields = (one.features, one.power, one.product, one.energy, one.spans, one.active, one.present, one.phrases)
-            fields = (*fields, one.everywhere, one.any_phrases)
+            fields = (
+                one.features, one.power, one.product, one.energy, one.spans, one.active, one.present, one.phrases,
+                one.everywhere, one.any_phrases,
+            )  # fmt: skip
             yield tuple(torch.from_numpy(np.ascontiguousarray(field)) for field in fields)
 
 
@@ -114,7 +116,7 @@ def main(argv: list[str]) -> None:
     texts = torch.from_numpy(table).to(device)
 
     rare = torch.tensor(_RARE, device=device)
-    net = Network(N_BANDS).to(device, memory_format=torch.channels_last)
+    net: Network = Network(N_BANDS).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     ema = copy.deepcopy(net)
     groups = [
         {"params": [*net.trunk.parameters()], "share": 1.0},
@@ -138,7 +140,8 @@ def main(argv: list[str]) -> None:
     loader = iter(DataLoader(stream, batch_size=batch, num_workers=0 if args.smoke else args.workers))
 
     began, saved = time.monotonic(), time.monotonic()
-    before_s, sums = spent_s, {}
+    before_s = spent_s
+    sums: dict[str, list[float]] = {}
     piece_s = args.piece_s or args.budget_s
     while spent_s < args.budget_s and spent_s - before_s < piece_s and not (args.smoke and step >= 3):
         features, power, product, energy, spans, active, present, phrases, everywhere, any_phrases = (
@@ -153,12 +156,13 @@ def main(argv: list[str]) -> None:
         with torch.autocast(device.type, torch.bfloat16):
             asked = net.trunk(features)
         heard_all = net.head.listen(asked[-1].float(), _noisy(texts[any_phrases]))
-        found = losses(*net.head(tuple(a.float() for a in asked), text, spans), power, product, energy, active, present)
+        logits, heard, presence = net.head(tuple(a.float() for a in asked), text, spans)
+        found = losses(logits, heard, presence, power, product, energy, active, present)
         # Most concepts are silent most of the time; weighted so that these logits mean what the asked ones mean.
         found["concepts"] = F.binary_cross_entropy_with_logits(heard_all, everywhere, pos_weight=rare)
         found["total"] = found["total"] + found["concepts"]
         optimizer.zero_grad(set_to_none=True)
-        found["total"].backward()
+        found["total"].backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         average(ema, net, step)
