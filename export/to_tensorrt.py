@@ -13,8 +13,11 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 from engine.errors import StembridgeError
@@ -83,7 +86,8 @@ def build_plan(
     """Build one stage's plan from its graph.
 
     `cache`: a file of timings, read and written where the library keeps them; a damaged one counts as none.
-    Raises `StembridgeError` (`export_failed`) naming the stage and what the library does not accept.
+    Raises `StembridgeError` (`export_failed`) naming the stage and what the library does not accept, and
+    `KeyboardInterrupt` soon after Ctrl-C or SIGTERM; timings found until then are kept.
     """
     trt = library.module
     logger, errors = log_of(trt)
@@ -102,12 +106,60 @@ def build_plan(
         if config.add_optimization_profile(profile) < 0:
             raise _failed(library, stage, f"it refuses the lengths {dict(shapes)}")
     timings = _read_timings(config, cache)
-    plan = builder.build_serialized_network(network, config)
+    with _stops_noted() as stopped:
+        monitor = _monitor(trt, stopped)
+        if monitor is not None:
+            config.progress_monitor = monitor
+        plan = builder.build_serialized_network(network, config)
+        if timings is not None and cache is not None:
+            _write_beside(cache, bytes(config.get_timing_cache().serialize()))
+        if stopped():
+            raise KeyboardInterrupt
     if plan is None:
         raise _failed(library, stage, "; ".join(errors[-3:]) or "it gives no reason")
-    if timings is not None and cache is not None:
-        _write_beside(cache, bytes(config.get_timing_cache().serialize()))
     return bytes(plan)
+
+
+@contextlib.contextmanager
+def _stops_noted() -> Iterator[Callable[[], bool]]:
+    """While the block runs, Ctrl-C and SIGTERM only make the yielded function true: what they raise, the library would
+    swallow in the function of ours that it happens to call, and build on."""
+    asked = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+
+    if threading.current_thread() is not threading.main_thread():  # which alone hears of signals
+        yield lambda: False
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _monitor(trt: Any, stopped: Callable[[], bool]) -> Any:
+    """What the library asks after each step whether to go on; None where it asks nobody."""
+    if not hasattr(trt, "IProgressMonitor"):
+        return None
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase: str, parent: str | None, n_steps: int) -> None:
+            pass
+
+        def phase_finish(self, phase: str) -> None:
+            pass
+
+        def step_complete(self, phase: str, step: int) -> bool:
+            return not stopped()
+
+    return Monitor()
 
 
 def _flags(trt: Any) -> int:

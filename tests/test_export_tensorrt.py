@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ if not os.environ.get("CI"):
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed: pip install 'stembridge[rtx]'")
 
 import export.plans as plans
+import export.to_tensorrt as to_tensorrt
 from engine import StembridgeError
 from engine.artefact import read_artefact
 from engine.bundle import Bundle, read_bundle
@@ -130,6 +133,43 @@ def test_timings_are_kept_and_damaged_ones_count_as_none(bundle: Bundle, models:
     profiles = profiles_of(clip, own_lengths(sizes), axes(sizes))
     assert build_plan(find_library(), "clip", graph, profiles, cache)
     assert cache.read_bytes() not in (known, b"")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process cannot send itself these there")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_while_the_library_builds_is_heard_and_the_timings_stay(
+    bundle: Bundle, models: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """The signal comes while the library calls back: it swallows what is raised there."""
+    sizes = Sizes.from_dict(bundle.facts["sizes"])
+    (velocity,) = (stage for stage in STAGES if stage.name == "velocity")
+    graph, cache = bundle.folder / "onnx-fp32" / "velocity.onnx", models / "stopped.timing"
+    cache.unlink(missing_ok=True)
+    steps: list[int] = []
+
+    def in_the_midst(trt: object, stopped: Callable[[], bool]) -> object:
+        monitor = made(trt, stopped)
+        go_on = type(monitor).step_complete
+
+        def step_complete(self: object, phase: str, step: int) -> bool:
+            steps.append(step)
+            if len(steps) == 1:
+                os.kill(os.getpid(), number)
+            return bool(go_on(self, phase, step))
+
+        type(monitor).step_complete = step_complete
+        return monitor
+
+    made = to_tensorrt._monitor
+    monkeypatch.setattr(to_tensorrt, "_monitor", in_the_midst)
+    before = signal.getsignal(number)
+    profiles = profiles_of(velocity, own_lengths(sizes), axes(sizes))
+    with pytest.raises(KeyboardInterrupt):
+        build_plan(find_library(), "velocity", graph, profiles, cache)
+    assert steps
+    assert cache.stat().st_size > 0
+    assert signal.getsignal(number) is before
 
 
 def test_int8_is_refused(bundle: Bundle, models: Path) -> None:
