@@ -57,11 +57,13 @@ def test_the_voice_is_as_loud_as_the_band_and_only_within_its_span(about):
 def test_mix_is_an_exact_sum_of_equal_energies():
     rng = np.random.default_rng(5)
     voice, band = rng.standard_normal((1, 4_000)), 0.1 * rng.standard_normal((2, 4_000))
-    mixture, voice_16 = mix(voice, band)
-    assert mixture.dtype == voice_16.dtype == np.int16
+    drums = 0.5 * band
+    mixture, voice_16, drums_16 = mix(voice, band, drums)
+    assert mixture.dtype == voice_16.dtype == drums_16.dtype == np.int16
     rest = mixture.astype(np.int64) - voice_16
     assert abs(10 * np.log10(2 * np.sum(voice_16.astype(np.int64) ** 2) / np.sum(rest**2))) < 0.05
     assert np.corrcoef(rest[0], band[0])[0, 1] > 0.9999
+    np.testing.assert_allclose(drums_16, 0.5 * rest, atol=1)  # as loud as in the band
 
 
 def test_the_score_is_whole_and_fits_the_excerpt():

@@ -65,7 +65,7 @@ function sb.copy_stems(deadline_s)
 	repeat
 		local copy = arriving.copy
 		if not copy then
-			copy = table.remove(arriving.to_copy, 1)
+			repeat copy = table.remove(arriving.to_copy, 1) until not copy or not copy.stems.failed
 			if not copy then return false end
 			local name = sb.file_name(stem_name(copy.stems.entry, copy.kind)) .. " " -- which may have been cut short
 				.. copy.stems.entry.rid:gsub("^reaper%-", "") .. (sb.known(copy.stems.entry).is_draft and ".draft." or ".")
