@@ -6,12 +6,15 @@ on stderr, prints its result on stdout, and ends with the exit status of `engine
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import json
 import logging
 import math
+import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
@@ -40,8 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
     for each in (building, verifying, tuning):
         each.add_argument("name")
         each.add_argument("--json", action="store_true")
+        each.add_argument("--with-parent", action="store_true", help="stop when stdin is closed")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _stop)
+    if given.with_parent:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         bundle = models.find(given.name)
         return {"build": _build, "verify": _verify, "tune": _tune}[given.command](bundle, given)
@@ -189,6 +195,14 @@ def _refused(error: StembridgeError) -> int:
     if error.remedy:
         _note(f"  {error.remedy}")
     return int(error.exit_code)
+
+
+def _end_with_parent() -> None:
+    """Wait until stdin is closed, which happens when the process that started this one is gone, and stop as for
+    SIGTERM: nobody wants the result any more, and hours of a processor may be left."""
+    while os.read(0, 1):  # not through sys.stdin, whose lock this thread would hold when the interpreter ends
+        pass
+    _thread.interrupt_main(signal.SIGTERM)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

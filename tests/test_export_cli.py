@@ -187,3 +187,14 @@ def test_a_build_that_is_stopped_leaves_nothing(model: Path, number: signal.Sign
     assert process.returncode == 130, errors
     assert "nothing was left behind" in errors
     assert sorted(model.iterdir()) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a kill of one process alone is POSIX")
+def test_the_exporter_ends_when_the_command_that_started_it_is_killed(model: Path) -> None:
+    """`kill -9` of what the person started: its exporter must not go on by itself."""
+    before = sorted(model.iterdir())
+    process = begun_export(model)
+    process.kill()  # the command alone, not the exporter
+    _, errors = process.communicate(timeout=LIMIT_S)  # until the exporter has closed stderr too: it has ended
+    assert "stopped; nothing was left behind" in errors
+    assert sorted(model.iterdir()) == before

@@ -83,8 +83,9 @@ def tune_model(
 def _run(arguments: list[str], as_json: bool) -> None:
     """Run the exporter, which writes to our stdout and stderr; its exit status becomes ours."""
     # -P: a folder called "export" in the folder the user stands in must not be run in place of ours.
-    command = [sys.executable, "-P", "-m", "export", *arguments, *(["--json"] if as_json else [])]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    command = [sys.executable, "-P", "-m", "export", *arguments, *(["--json"] if as_json else []), "--with-parent"]
+    # Nothing is ever written into the pipe: that it closes tells the exporter that we are gone, killed perhaps.
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
     before = signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
     try:
         while True:
