@@ -218,7 +218,7 @@ def _open(path: Path) -> soundfile.SoundFile:
     except soundfile.LibsndfileError as e:
         if path.stat().st_size == 0:
             raise StembridgeError("empty_audio", f"{path.name} is empty (0 bytes).", "Choose a file with audio.") from e
-        raise _broken(path, f"is not audio that can be decoded: {e.error_string}") from e
+        raise _broken(path, f"is not audio that can be decoded: {e.error_string.rstrip('.')}") from e
     except OSError as e:
         raise StembridgeError("file_unreadable", f"{path} cannot be read: {e}.", "Check its permissions.") from e
 

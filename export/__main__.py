@@ -146,17 +146,18 @@ def _verify(bundle: Bundle, given: argparse.Namespace) -> int:
 def _tune(bundle: Bundle, given: argparse.Namespace) -> int:
     from engine.flow.open import open_flow
     from export.telling import Telling
-    from export.tune_model import PROMPTS, tune
+    from export.tune_model import PROMPTS, check, tune
 
     if bundle.kind != "flow":
         raise StembridgeError(
             "bad_value", f"{bundle.name} is a {bundle.kind} model; only flow models are tuned.", "Name another model."
         )
+    prompts, nfes = given.prompt or list(PROMPTS), sorted(set(given.nfe))
+    check(given.audio, prompts, nfes)
     stages = open_flow(bundle, models.text_folder()).stages
     _note(f"  tuning {bundle.name} on {stages.name}")
     telling = Telling()
     try:
-        prompts, nfes = given.prompt or list(PROMPTS), sorted(set(given.nfe))
         found = tune(bundle, stages, given.audio, prompts, nfes, n_examples=given.clips, told=telling)
     finally:
         telling.end()

@@ -25,7 +25,7 @@ from engine.flow.schedule import classic
 from engine.flow.solve import FlowRuntime, hear
 from engine.manifest import stembridge_version
 from engine.model.anchors import frame_tokens
-from engine.quality.clips import Clip, cut_clips
+from engine.quality.clips import Clip, audio_files, cut_clips
 from engine.windows import Window
 from export.tune import Example, Times, Trial, Values, fit_weights, max_solves, mean_db, relative_error, search
 
@@ -74,11 +74,7 @@ def tune(
     Raises `StembridgeError`: `bad_value` for numbers that cannot be fitted, `empty_audio` for too little audio,
     `disk_full`, `output_not_writable`, and what reading the audio and asking the model raise.
     """
-    for nfe in nfes:
-        if not 1 <= nfe <= MAX_NFE:
-            raise StembridgeError("bad_value", f"nfe is {nfe}.", f"Tune for 1 to {MAX_NFE} evaluations.")
-    if not prompts:
-        raise StembridgeError("bad_value", "There are no prompts.", "Name some: --prompts 'vocals, drums'.")
+    check(audio, prompts, nfes)
     clips = cut_clips(audio, stages.sample_rate, n_examples, CLIP_S)
     if len(clips) < 2:
         text = f"{audio} gives {len(clips)} piece of {CLIP_S:g} s; one more is needed to hold out."
@@ -104,6 +100,16 @@ def tune(
         raise StembridgeError(
             code, f"The model's folder {bundle.folder} cannot be written: {e.strerror or e}.", "Free space."
         ) from e
+
+
+def check(audio: Path, prompts: Sequence[str], nfes: Sequence[int]) -> None:
+    """What can be refused before a model is opened. Raises `StembridgeError`: `bad_value`, `file_not_found`."""
+    for nfe in nfes:
+        if not 1 <= nfe <= MAX_NFE:
+            raise StembridgeError("bad_value", f"nfe is {nfe}.", f"Tune for 1 to {MAX_NFE} evaluations.")
+    if not prompts:
+        raise StembridgeError("bad_value", "There are no prompts.", "Name some: --prompts 'vocals, drums'.")
+    audio_files(audio)
 
 
 def is_held_out(number: int) -> bool:

@@ -181,6 +181,21 @@ def test_clips_are_spread_over_a_folder_and_leave_silence_out(tmp_path: Path) ->
     assert len(cut_clips(tmp_path, 48_000, 2, 2.0)) == 2
 
 
+def test_a_file_that_is_no_audio_is_left_out_of_the_clips_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.wav").write_text("no audio")
+    (tmp_path / "b.wav").touch()
+    with pytest.raises(StembridgeError) as caught:
+        cut_clips(tmp_path, 48_000, 8, 2.0)
+    assert caught.value.code == "not_audio"
+    assert not caught.value.text.endswith("..")
+    soundfile.write(tmp_path / "song.wav", tone(440, 2.0)[0], RATE)
+    caplog.clear()
+    assert [clip.name for clip in cut_clips(tmp_path, 48_000, 8, 2.0)] == ["song.wav at 0 s"]
+    assert [message.split(" is ")[0] for message in caplog.messages] == ["Left out: a.wav", "Left out: b.wav"]
+
+
 # The whole
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,8 @@ LEAST_S: Final = 1.0
 """A shorter file has no piece to give."""
 SILENT: Final = 1e-3
 """A piece whose peak is below this, -60 dBFS, says nothing of a model."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,24 @@ def audio_files(folder: Path) -> list[Path]:
 def cut_clips(folder: Path, sample_rate: int, n_clips: int, clip_s: float) -> list[Clip]:
     """At most `n_clips` pieces of `clip_s` seconds; fewer where there is less audio that is not silent.
 
-    The same folder always gives the same pieces. Raises `StembridgeError`: `file_not_found`, `empty_audio` where no
-    file is long and loud enough, and what reading a damaged file raises.
+    The same folder always gives the same pieces. A file that cannot be read is left out, and that is logged. Raises
+    `StembridgeError`: `file_not_found`, `empty_audio` where no file is long and loud enough, what the first file that
+    cannot be read is refused with where no other is left, and what one raises that is damaged further on.
     """
     places: list[tuple[Path, SourceInfo, float]] = []
+    refused: list[StembridgeError] = []
     for path in audio_files(folder):
-        info = inspect((path,))
+        try:
+            info = inspect((path,))
+        except StembridgeError as e:
+            logger.warning("Left out: %s", e.text)
+            refused.append(e)
+            continue
         length_s = info.samples / info.sample_rate
         if length_s >= LEAST_S:
             places += [(path, info, clip_s * k) for k in range(max(1, int(length_s / clip_s)))]
+    if refused and not places:
+        raise refused[0]
     clips = []
     # each of the parts gives its first piece that sounds
     for part in np.array_split(np.arange(len(places)), min(n_clips, max(len(places), 1))):
