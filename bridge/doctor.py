@@ -93,8 +93,8 @@ def _choices() -> Iterator[Finding]:
         except StembridgeError as e:
             yield Finding(what, "missing", e.text, e.remedy)
             continue
-        for reason in passed_over:
-            yield Finding(what, "note", reason, f"stembridge models export {name}, or models verify {name}")
+        for reason, remedy in passed_over:
+            yield Finding(what, "note", reason, remedy)
         yield Finding(what, "ok", f"{words}: {why}")
 
 

@@ -65,7 +65,7 @@ class Artefact:
             found = file_sha256(self.folder / name)
             if found != said["sha256"]:
                 text = f"{self.folder / name} is damaged: its sha256 is {found[:12]}…, not {said['sha256'][:12]}…."
-                raise StembridgeError("model_corrupt", text, _REMEDY)
+                raise StembridgeError("model_corrupt", text, export_again(self.folder))
         return self.folder / next(iter(files))
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def read_artefact(folder: Path) -> Artefact:
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
-        raise StembridgeError("model_missing", f"There is no export in {folder}: {e}.", _REMEDY) from e
+        raise StembridgeError("model_missing", f"There is no export in {folder}: {e}.", export_again(folder)) from e
     except ValueError as e:
         raise _wrong(folder, f"has a manifest that is not JSON ({e})") from e
     try:
@@ -147,11 +147,18 @@ def file_sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as e:
-        raise StembridgeError("model_missing", f"{path} cannot be read: {e.strerror or e}.", _REMEDY) from e
+        raise StembridgeError(
+            "model_missing", f"{path} cannot be read: {e.strerror or e}.", export_again(path.parent)
+        ) from e
 
 
-_REMEDY: Final = "Run `stembridge models export` again."
+def export_again(folder: Path) -> str:
+    """The command that makes the export of that folder anew."""
+    runtime, _, precision = folder.name.partition(".")[0].partition("-")
+    if precision not in PRECISIONS:  # no export's folder
+        return "Run `stembridge models export` again."
+    return f"Run `stembridge models export {folder.parent.name} --to {runtime} --precision {precision}`."
 
 
 def _wrong(folder: Path, what: str) -> StembridgeError:
-    return StembridgeError("model_corrupt", f"The export {folder} {what}.", _REMEDY)
+    return StembridgeError("model_corrupt", f"The export {folder} {what}.", export_again(folder))

@@ -27,8 +27,9 @@ def broken_providers() -> tuple[str, ...]:
     return probe().reasons
 
 
-def expected_runtime(name: str) -> tuple[str, str, list[str]]:
-    """What a flow model is expected to run on, why, and what is passed over with its reason; opens nothing.
+def expected_runtime(name: str) -> tuple[str, str, list[tuple[str, str]]]:
+    """What a flow model is expected to run on, why, and what is passed over, each with its reason and its remedy; opens
+    nothing, but reads an export's files.
 
     Raises `StembridgeError`: `unknown_model`, `runtime_missing` when nothing can run it, `bad_value` for a choice by
     `STEMBRIDGE_RUNTIME` that does not exist.

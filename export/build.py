@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from engine.artefact import Artefact, StageFiles, file_sha256, folder_of, read_artefact, write_manifest
+from engine.artefact import Artefact, StageFiles, export_again, file_sha256, folder_of, read_artefact, write_manifest
 from engine.bundle import Bundle
 from engine.errors import StembridgeError
 from engine.model.config import Sizes
@@ -88,7 +88,7 @@ def verify_in_place(bundle: Bundle, artefact: Artefact, text_folder: Path) -> Re
         raise StembridgeError(
             "model_corrupt",
             f"The export {artefact.folder} was made from other weights than {bundle.name} has now.",
-            "Run `stembridge models export` again.",
+            export_again(artefact.folder),
         )
     report = verify(load_parts(bundle, text_folder), bundle, artefact, text_folder)
     write_manifest(replace(artefact, verified=report.to_dict()))

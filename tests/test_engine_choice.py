@@ -172,7 +172,7 @@ def test_what_is_remembered_and_damaged_is_found_again(content: str) -> None:
 def offer(monkeypatch: pytest.MonkeyPatch, *offered: Candidate) -> None:
     monkeypatch.setattr(opening, "candidates", lambda bundle, text, wanted, reasons: iter(offered))
     monkeypatch.setattr(opening, "_reference", lambda bundle, text: Runtime("cpu", slow=20_000))
-    monkeypatch.setattr(opening, "_check_quickly", lambda *_: None)
+    monkeypatch.setattr(opening, "_check_unopened", lambda *_: None)
 
 
 def gpu(runtime: Runtime, words: str = "torch on the GPU", precision: str = "fp32") -> Candidate:

@@ -29,7 +29,7 @@ from engine import models as engine_models
 from engine.artefact import folder_of, read_artefact, write_manifest
 from engine.bundle import Bundle, read_bundle
 from engine.flow.candidates import has_gpu
-from engine.flow.open import open_flow
+from engine.flow.open import foresee, open_flow
 from engine.flow.solve import hear, solve_asks
 from engine.model.config import Sizes
 from engine.models import Shelf
@@ -278,6 +278,11 @@ def test_with_fp32_damaged_the_next_export_answers(own: Path) -> None:
     runtime, note = note_of(own)
     assert runtime == "onnx:CPUExecutionProvider:fp16"
     assert "fp32 export" in note
+    # `stembridge doctor` expects the same, and names the command that mends it
+    words, _, ((reason, remedy),) = foresee(read_bundle(own / NAME), own / TEXT)
+    assert words == "the fp16 export for onnxruntime"
+    assert "velocity.onnx is damaged" in reason
+    assert f"models export {NAME} --to onnx --precision fp32" in remedy
 
 
 @pytest.mark.parametrize("close", [True, False])

@@ -40,6 +40,7 @@ from engine.runtimes.tensorrt_library import check_driver, find_library
 from engine.runtimes.torch_runtime import TorchFlow, check_installed
 
 logger = logging.getLogger(__name__)
+_PROVIDER = "Install what that provider of onnxruntime needs; the CPU answers meanwhile."
 
 
 def open_flow(bundle: Bundle, text_folder: Path) -> FlowModel:
@@ -82,31 +83,37 @@ def open_flow(bundle: Bundle, text_folder: Path) -> FlowModel:
     raise StembridgeError(last.code, f"{before} {last.text}".strip(), last.remedy) from last
 
 
-def foresee(bundle: Bundle, text_folder: Path) -> tuple[str, str, list[str]]:
-    """What `open_flow` is expected to take, without opening it: what it is, why, and what is passed over with its
-    reason. Raises `StembridgeError` as `open_flow` does when there is nothing."""
+def foresee(bundle: Bundle, text_folder: Path) -> tuple[str, str, list[tuple[str, str]]]:
+    """What `open_flow` is expected to take, without opening it: what it is, why, and what is passed over, each with its
+    reason and its remedy. Raises `StembridgeError` as `open_flow` does when there is nothing."""
     wanted, reasons, aside = choice(), list[str](), list[str]()
+    passed: list[tuple[str, str]] = []
     for candidate in candidates(bundle, text_folder, wanted, reasons):
         try:
-            _check_quickly(bundle, text_folder, candidate)
+            _check_unopened(bundle, text_folder, candidate)
         except StembridgeError as e:
-            reasons.append(f"{_capital(candidate.words)} is not used: {e.text}")
+            passed.append((f"{_capital(candidate.words)} is not used: {e.text}", e.remedy))
             continue
+        passed = [*((reason, _PROVIDER) for reason in reasons), *passed]
+        reasons.clear()
         if candidate.verified:
-            return candidate.words, ". ".join([_because(candidate, wanted), *aside]), reasons
+            return candidate.words, ". ".join([_because(candidate, wanted), *aside]), passed
         known = recall(bundle, candidate.identity)
         if known is None:
-            return candidate.words, "it will be held against float32 on the CPU when it is first used", reasons
+            return candidate.words, "it will be held against float32 on the CPU when it is first used", passed
         try:
             _check(known, candidate, wanted)
         except StembridgeError as e:
             said = f"{_capital(candidate.words)} is not used: {e.text}"
-            (aside if candidate.rounds else reasons).append(said)
+            if candidate.rounds:
+                aside.append(said)
+            else:
+                passed.append((said, e.remedy))
             continue
-        return candidate.words, known.words, reasons
+        return candidate.words, known.words, passed
     raise StembridgeError(
         "runtime_missing",
-        f"Nothing can run {bundle.name}. {' '.join([*aside, *reasons])}".strip(),
+        f"Nothing can run {bundle.name}. {' '.join([*aside, *reasons, *(reason for reason, _ in passed)])}".strip(),
         "Install it with: pip install 'stembridge[torch]'",
     )
 
@@ -144,8 +151,8 @@ def _check(verdict: Verdict, candidate: Candidate, wanted: Choice) -> None:
         )
 
 
-def _check_quickly(bundle: Bundle, text_folder: Path, candidate: Candidate) -> None:
-    """What can be told without reading weights. Raises `StembridgeError` as opening it would."""
+def _check_unopened(bundle: Bundle, text_folder: Path, candidate: Candidate) -> None:
+    """What can be told without opening it; its files are read. Raises `StembridgeError` as opening it would."""
     if candidate.folder is None:
         check_installed()
         return
@@ -153,6 +160,8 @@ def _check_quickly(bundle: Bundle, text_folder: Path, candidate: Candidate) -> N
     check_usable(artefact, bundle, text_folder / TOKENIZER, verified=candidate.family == "onnx")
     if candidate.family == "tensorrt":
         check_driver(find_library())
+    for stage in artefact.stages:
+        artefact.path(stage)
 
 
 def _reference(bundle: Bundle, text_folder: Path) -> FlowRuntime:
@@ -181,6 +190,8 @@ def _because(candidate: Candidate, wanted: Choice) -> str:
         return "it is the first that is verified, of those that promise most"
     if candidate.rounds:
         return "it errs less than few evaluations do, and no GPU is used"
+    if candidate.precision == "int8":
+        return "verified when it was exported, where it erred less than few evaluations do, and no GPU is used"
     if candidate.family == "onnx":
         return "verified when it was exported, and no GPU is used"
     return "no export is there that could be quicker, and no GPU is used"

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import platformdirs
 
-from engine.artefact import Artefact
+from engine.artefact import Artefact, export_again
 from engine.errors import StembridgeError
 
 LIBRARIES: Final = ("tensorrt", "tensorrt_rtx")
@@ -30,7 +30,6 @@ PORTABLE: Final = "portable"
 """What TensorRT-RTX builds for: it finishes a plan on the GPU that runs it."""
 SEAL: Final = "seal"
 TARGET: Final = "target"
-_AGAIN: Final = "Run `stembridge models export NAME --to tensorrt` on this machine: it builds them again."
 
 
 @dataclass(frozen=True)
@@ -159,4 +158,5 @@ def _secret() -> bytes:
 
 
 def _wrong(artefact: Artefact, what: str) -> StembridgeError:
-    return StembridgeError("model_corrupt", f"The plans in {artefact.folder} {what}.", _AGAIN)
+    remedy = f"{export_again(artefact.folder)} It builds them on this machine."
+    return StembridgeError("model_corrupt", f"The plans in {artefact.folder} {what}.", remedy)
