@@ -58,11 +58,13 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this machine cannot run and say why; on CI everything but the GPU must run. Where two processes share
-    the tests, a file stays in one of them, and so does all of Audacity, whose pipes have one place for each user.
+    """Skip what this machine cannot run and say why; on CI everything but the GPU must run. Where processes share
+    the tests, a file stays in one of them, and so do all of Ardour's and all of Audacity's: one of each program runs.
     """
     for item in items:
-        together = "audacity" if item.get_closest_marker("audacity") else item.path.name
+        together = next(
+            (program for program in ("ardour", "audacity") if item.get_closest_marker(program)), item.path.name
+        )
         item.add_marker(pytest.mark.xdist_group(together))
         for marker in ("ardour", "audacity", "node", "liblo", "torch", "vst3", "gpu", "systemd"):
             if item.get_closest_marker(marker) is None:
