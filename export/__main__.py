@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any
 
 from engine import models
-from engine.artefact import MANIFEST, PRECISIONS, folder_of, read_artefact
+from engine.artefact import MANIFEST, PRECISIONS, read_artefact
 from engine.bundle import Bundle
 from engine.errors import ExitCode, StembridgeError, internal
 
@@ -112,10 +112,11 @@ def _plans(bundle: Bundle, given: argparse.Namespace) -> int:
 
 
 def _verify(bundle: Bundle, given: argparse.Namespace) -> int:
-    from export.build import verify_in_place
-    from export.verify import refuse
+    from export.parts import require_flow
 
-    found = [folder for p in PRECISIONS if ((folder := folder_of(bundle, "onnx", p)) / MANIFEST).exists()]
+    require_flow(bundle)
+    found = [bundle.folder / f"{runtime}-{p}" for runtime in ("onnx", "tensorrt") for p in PRECISIONS]
+    found = [folder for folder in found if (folder / MANIFEST).exists()]
     if not found:
         raise StembridgeError(
             "model_missing",
@@ -126,21 +127,41 @@ def _verify(bundle: Bundle, given: argparse.Namespace) -> int:
     reports: dict[str, Any] = {}
     for folder in found:
         _note(f"  comparing {folder.name} with the model")
-        artefact = read_artefact(folder)
-        report = verify_in_place(bundle, artefact, models.text_folder())
-        reports[folder.name] = report.to_dict()
-        if not given.json:
-            _write(folder.name)
-            _table(report.to_dict())
         try:
-            refuse(report, bundle.name, artefact.precision)
-        except StembridgeError as e:
+            reports[folder.name] = _compared(bundle, folder, as_json=given.json)
+        except StembridgeError as e:  # the others are compared all the same
+            if failed is not None:
+                _refused(failed)
             failed = e
     if given.json:
         _write(json.dumps(reports))
     if failed is not None:
         raise failed
     return int(ExitCode.DONE)
+
+
+def _compared(bundle: Bundle, folder: Path, *, as_json: bool) -> Mapping[str, Any] | None:
+    """One export, held against the model and told of; None for plans that nothing here can run. Raises
+    `StembridgeError`: `not_equal`, and as reading and opening it do."""
+    from export.build import verify_in_place
+    from export.plans import compare_plans
+    from export.verify import refuse
+
+    artefact = read_artefact(folder)
+    if artefact.runtime != "onnx":
+        measured = compare_plans(bundle, artefact, models.text_folder(), lambda what: _note(f"  {what}"))
+        if measured is not None and not as_json:
+            _write(folder.name)
+            _table(measured)
+        return measured
+    report = verify_in_place(bundle, artefact, models.text_folder())
+    if not as_json:
+        _write(folder.name)
+        _table(report.to_dict())
+    refuse(report, bundle.name, artefact.precision)
+    if not as_json:
+        _note(f"  {folder.name} equals the model as far as {artefact.precision} is asked to.")
+    return report.to_dict()
 
 
 def _tune(bundle: Bundle, given: argparse.Namespace) -> int:

@@ -199,13 +199,13 @@ def said(part: Path, files: list[Path]) -> dict[str, Mapping[str, Any]]:
 
 @contextmanager
 def beside(out: Path, n_bytes: int) -> Iterator[Path]:
-    """A folder beside `out` for as long as the block runs; leftovers of builds that were killed are removed, and what
-    such a build had put aside is back in its place."""
+    """A folder beside `out` for as long as the block runs; leftovers of builds that were killed are removed, those of
+    other precisions too, and what such a build had put aside is back in its place."""
     part = out.with_name(f"{out.name}.part-{os.getpid()}")
     aside = _aside(out)
     if aside.exists() and not out.exists():
         aside.rename(out)
-    for left in out.parent.glob(f"{out.name}.part-*"):
+    for left in {*out.parent.glob(f"{out.name}.part-*"), *out.parent.glob("*-*.part-[0-9]*/")}:
         if _is_left(left):
             shutil.rmtree(left, ignore_errors=True)
     try:

@@ -32,17 +32,22 @@ def load_parts(bundle: Bundle, text_folder: Path, precision: Precision = "fp32")
 
     Raises `StembridgeError`: `unsupported_option` for a model of another kind, and what loading raises.
     """
-    if bundle.kind != "flow":
-        raise StembridgeError(
-            "unsupported_option",
-            f"The model {bundle.name} is of the kind {bundle.kind!r}; only flow models are exported.",
-            f"{bundle.name} comes as a graph already." if bundle.kind == "mask" else "",
-        )
+    require_flow(bundle)
     network = load_network(bundle, precision=precision)
     encoder = load_text_encoder(text_folder).model
     # Written out, attention is operators that every exporter knows.
     encoder.set_attn_implementation("eager")
     return Parts(network, encoder, modules(network, encoder))
+
+
+def require_flow(bundle: Bundle) -> None:
+    """Raises `StembridgeError` (`unsupported_option`) for a model that is not exported."""
+    if bundle.kind != "flow":
+        raise StembridgeError(
+            "unsupported_option",
+            f"The model {bundle.name} is of the kind {bundle.kind!r}; only flow models are exported.",
+            f"{bundle.name} comes as a graph already.",
+        )
 
 
 def text_sha256(text_folder: Path) -> tuple[str, str]:

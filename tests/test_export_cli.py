@@ -75,9 +75,15 @@ def test_export_verify_extract(model: Path, mixture_file: Callable[..., Path], t
     assert done["runtime"] == "torch:cpu:fp32"
     assert "velocity.onnx is damaged" in json.loads(Path(done["manifest"]).read_text(encoding="utf-8"))["note"]
 
+    # TensorRT's plans are not passed over in silence, and a damaged export does not hide the next
+    (model / "tensorrt-fp32").mkdir()
+    (model / "tensorrt-fp32" / "artefact.json").write_text("{}")
     said = run("models", "verify", NAME)
     assert said.returncode == 3
     assert "velocity.onnx is damaged" in said.stderr
+    assert f"models export {NAME} --to onnx --precision fp32" in said.stderr
+    assert "comparing tensorrt-fp32" in said.stderr
+    assert f"models export {NAME} --to tensorrt --precision fp32" in said.stderr
 
 
 @pytest.mark.parametrize(
@@ -86,6 +92,7 @@ def test_export_verify_extract(model: Path, mixture_file: Callable[..., Path], t
         (("export", "nothing-of-that-name"), 2, "[unknown_model]"),
         (("export", "spleeter-2stems"), 2, "only flow models are exported"),
         (("verify", NAME), 3, "has no export"),
+        (("verify", "spleeter-2stems"), 2, "only flow models are exported"),
         (("export", NAME, "--precision", "fp4"), 2, "fp4"),
         (("export", NAME, "--to", "coreml"), 2, "coreml"),
     ],
@@ -124,9 +131,14 @@ def test_after_a_kill_nothing_is_used_that_is_not_whole_and_the_next_export_clea
     # as a kill between the two renames leaves it: an export that was there before is aside
     (model / "onnx-fp32.part-old").mkdir()
     (model / "onnx-fp32.part-old" / "artefact.json").write_text("{}")
+    # what a killed build of another precision left is removed too
+    other = left.rename(model / left.name.replace("fp32", "int8"))
+    left = model / "onnx-fp32.part-999999999"
+    left.mkdir()
     said = run("models", "export", NAME)
     assert said.returncode == 0, said.stderr
     assert not left.exists()
+    assert not other.exists()
     assert sorted(path.name for path in model.glob("onnx-*")) == ["onnx-fp32"]
 
 
