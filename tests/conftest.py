@@ -57,6 +57,7 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run and say why; on CI everything but the GPU must run. Where processes share
     the tests, a file stays in one of them, and so do all of Ardour's and all of Audacity's: one of each program runs.
