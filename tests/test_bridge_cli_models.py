@@ -427,7 +427,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "sam-audio.md"
 
 def test_the_pages_commands_and_codes_exist(run):
     page = PAGE.read_text(encoding="utf-8")
-    for command in ("fetch", "import", "list", "remove"):
+    for command in ("fetch", "import", "list", "remove", "export", "verify", "tune"):
         (line,) = re.findall(rf"^stembridge models {command} .*\[.*$", page, re.MULTILINE)
         _, out, _ = run("models", command, "--help")
         for option in re.findall(r"--[a-z-]+", line):

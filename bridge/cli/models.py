@@ -152,7 +152,7 @@ def _write_result(info: ModelInfo, as_json: bool) -> None:
         return
     console.write_line(f"{info.bundle.name}  {info.bundle.folder}")
     console.note(
-        f"{_size(info.n_bytes)} on disk, under the {info.bundle.licence}: it may only be passed on under that licence."
+        f"{_size(info.n_bytes)} on disk. Licence: {info.bundle.licence}; it may only be passed on under that licence."
     )
     if info.text == "missing":
         console.note("It needs a text encoder, which is not here yet: stembridge models fetch t5-base")
