@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -28,6 +29,8 @@ from engine.stems import StemFiles, find_delivered, stem_name
 
 OnProgress = Callable[[Progress], None]
 IsCancelled = Callable[[], bool]
+
+logger = logging.getLogger(__name__)
 
 
 def separate(
@@ -190,6 +193,7 @@ def hear_ahead(request: SeparationRequest, shelf: models.Shelf, cancelled: IsCan
         key = _ask(request, region, info, _digest(source.blocks(region.read_start, region.read_end))).mixture_key
         n_samples = resampled_length(region.read_end - region.read_start, info.sample_rate, rate)
         model.hear_ahead(at_rate(source, region, rate), n_samples, key, step)
+    logger.info("%s: heard ahead", request.source[0].name)
 
 
 def shares_region(a: SeparationRequest, b: SeparationRequest) -> bool:

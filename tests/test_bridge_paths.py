@@ -237,6 +237,8 @@ def test_the_defaults_allow_home_current_folder_and_media(tmp_path: Path, monkey
     assert policy.out_root == default_out_root()
     assert default_out_root().name == "Stembridge"
     assert default_out_root().resolve() in policy.read_roots  # a stem may be separated again
+    twice = default_policy([tmp_path, tmp_path / "more", tmp_path / "more"])
+    assert len(set(twice.read_roots)) == len(twice.read_roots)  # a refusal names each once
 
 
 def test_the_file_systems_root_is_not_allowed_by_standing_in_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ def test_a_draft_comes_first_and_both_fit_and_null(shelf: Shelf, mixture_file: M
     assert not np.array_equal(target, stem(done.target))
     assert (draft.nfe, done.nfe) == (2, 8)  # the result's own six and the draft's two
     manifest = json.loads(done.manifest.read_text(encoding="utf-8"))
-    assert manifest["schedule"] == f"midpoint, 1 steps, then midpoint, 3 steps from {REFINE_FROM:g}"
+    assert manifest["schedule"] == f"midpoint, 1 step, then midpoint, 3 steps from {REFINE_FROM:g}"
     assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".json", ".wav", ".wav"]
 
 
@@ -225,12 +225,14 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_what_was_encoded_ahead_is_not_encoded_again(
-    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path, encoded: list[int]
+    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path, encoded: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "engine.separate")
     source = mixture_file(3.0)
     asked = request_for(source, tmp_path / "a", quality="draft", start_s=1.0, end_s=2.0, context_s=0.5)
     hear_ahead(replace(asked, prompt="sound", name="unknown yet"), shelf)
     assert len(encoded) == 1
+    assert f"{source.name}: heard ahead" in caplog.messages  # what `stembridge serve --verbose` shows
     made = separate(replace(asked, spans=(Span("+", 1.2, 1.4),)), shelf)
     assert len(encoded) == 1
     fresh = separate(replace(asked, spans=(Span("+", 1.2, 1.4),), out_dir=tmp_path / "b"), Shelf())

@@ -48,7 +48,8 @@ def default_policy(roots: Iterable[Path] = (), out_root: Path | None = None) -> 
     usual = [Path.home(), Path.cwd(), *(Path(root) for root in MEDIA_ROOTS)]
     allowed = [root.resolve() for root in usual]
     chosen = [root.resolve() for root in roots]
-    return PathPolicy((*(root for root in allowed if root != Path(root.anchor)), *chosen, out.resolve()), out)
+    every = (*(root for root in allowed if root != Path(root.anchor)), *chosen, out.resolve())
+    return PathPolicy(tuple(dict.fromkeys(every)), out)
 
 
 def local_policy(sources: Iterable[Path], out_root: Path) -> PathPolicy:

@@ -57,8 +57,9 @@ class Schedule:
         """For the manifest: schedules of equal words give equal results. A fitted one names its coefficients' hash."""
         if isinstance(self.plan, FittedPlan):
             digest = hashlib.sha256(json.dumps(self.plan.to_dict()).encode()).hexdigest()
-            return f"fitted {digest[:12]}, {self.nfe} evaluations"
-        steps = f"{self.plan.method}, {len(self.plan.grid) - 1} steps"
+            return f"fitted {digest[:12]}, {self.nfe} evaluation{'s' * (self.nfe > 1)}"
+        n_steps = len(self.plan.grid) - 1
+        steps = f"{self.plan.method}, {n_steps} step{'s' * (n_steps > 1)}"
         start = f" from {self.plan.grid[0]:g}" if self.plan.grid[0] else ""
         return f"{steps}{start}" if self.name == "uniform" else f"{steps}{start}, {self.name}"
 
