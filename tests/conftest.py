@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import soundfile
@@ -17,6 +17,7 @@ from mixtures import make_mixture
 
 if TYPE_CHECKING:
     from audacity_host import Host
+    from xdist.scheduler import LoadScopeScheduling
 
 _ENVIRONMENT = frozenset(os.environ)
 _NEEDS = {
@@ -57,16 +58,24 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this machine cannot run and say why; on CI everything but the GPU must run. Where processes share
-    the tests, a file stays in one of them, and so do all of Ardour's and all of Audacity's: one of each program runs.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Where processes share the tests, a file stays in one of them, and so do all of Ardour's and all of Audacity's: one
+    of each program runs at a time, and first, since they mostly wait.
     """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = Path(nodeid.partition("::")[0]).stem
+            return next((program for program in ("ardour", "audacity") if f"test_{program}_" in file), file)
+
+    return Together(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run and say why; on CI everything but the GPU must run."""
     for item in items:
-        together = next(
-            (program for program in ("ardour", "audacity") if item.get_closest_marker(program)), item.path.name
-        )
-        item.add_marker(pytest.mark.xdist_group(together))
         for marker in ("ardour", "audacity", "node", "liblo", "torch", "vst3", "gpu", "systemd"):
             if item.get_closest_marker(marker) is None:
                 continue
