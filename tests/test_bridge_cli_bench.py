@@ -101,4 +101,11 @@ def test_few_evaluations_against_the_models_own_32(
     assert found["fitted", 4]["latent_snr_db"] == pytest.approx(found["midpoint", 4]["latent_snr_db"], abs=0.1)
     assert found["euler", 4]["latent_snr_db"] < found["euler", 32]["latent_snr_db"]
     assert values["model"] == NAME
+    # for a person, with what it ran on; and a folder that is none is refused before the model is opened
+    arguments = ("bench", "quality", "--out", str(tmp_path / "out"), "--model", NAME, "--nfe", "1", "--clips", "1")
+    assert main([*arguments, "--audio", str(music)]) == 0
+    assert f"{NAME} on {values['runtime']} against its own 32 evaluations" in capsys.readouterr().out
+    (folder / "dit.safetensors").unlink()
+    assert main([*arguments, "--audio", str(tmp_path / "nowhere")]) == 2
+    assert "There is no folder" in capsys.readouterr().err
     assert (tmp_path / "out" / "few_steps.png").is_file()

@@ -69,7 +69,7 @@ def _few_steps(
 ) -> dict[str, Any]:
     from engine import models
     from engine.flow.open import open_flow
-    from engine.quality.clips import cut_clips
+    from engine.quality.clips import audio_files, cut_clips
     from engine.quality.few_steps import measure
 
     flows = [bundle.name for bundle in models.installed().values() if bundle.kind == "flow"]
@@ -82,6 +82,7 @@ def _few_steps(
         )
     if not prompts:
         raise StembridgeError("bad_value", "There are no prompts.", "Name some: --prompts 'vocals, drums'.")
+    audio_files(audio)  # refused, if so, before a large model is opened
     stages = open_flow(bundle, models.text_folder()).stages
     pieces = cut_clips(audio, stages.sample_rate, clips, 5.0)
     distances = measure(bundle, stages, pieces, prompts, nfes, lambda share: step(share, "few evaluations"))
@@ -136,7 +137,8 @@ def _report(found: dict[str, Any], out: Path, as_json: bool) -> None:
         console.write_line((out / "quality.json").read_text(encoding="utf-8").strip())
         return
     if "few_steps" in found:
-        console.write_line(f"{found['few_steps']['model']} against its own 32 evaluations, same noise:")
+        few = found["few_steps"]
+        console.write_line(f"{few['model']} on {few['runtime']} against its own 32 evaluations, same noise:")
         heads = ("evaluations", "solver", "latent SNR dB", "SI-SDR dB", "log-mel dB", "MR-STFT")
         console.write_table(heads, report.few_step_rows(found["few_steps"]["distances"]))
     if "separation" in found:
