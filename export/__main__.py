@@ -89,6 +89,8 @@ def _build(bundle: Bundle, given: argparse.Namespace) -> int:
         _note("It was exported before, and nothing has changed since.")
     _table(artefact.verified or {})
     _write(f"{artefact.folder}  {n_bytes / 1e6:.1f} MB")
+    if report is not None:
+        _note("An engine that has the model open takes the export up when it is started again.")
     return int(ExitCode.DONE)
 
 

@@ -60,8 +60,8 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Where processes share the tests, a file stays in one of them, and so do all of Ardour's and all of Audacity's: one
-    of each program runs at a time, and first, since they mostly wait.
+    """Where processes share the tests, a file stays in one of them, and so do all of Ardour's and all of Audacity's:
+    one of each program runs at a time, and first, since they mostly wait.
     """
     from xdist.scheduler import LoadScopeScheduling
 

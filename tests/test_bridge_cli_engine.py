@@ -71,11 +71,14 @@ def test_submit_waits_and_tells_where_the_stems_are(run, song, room):
 
 
 def test_a_track_name_is_prompt_enough_and_out_is_below_the_engines_folder(run, song, room):
-    status, out, _ = run("submit", song, "--track", "02 LeadVox DI", "--out", "takes", "--name", "Lead")
+    status, out, _ = run(
+        "submit", song, "--track", "02 LeadVox DI", "--out", "takes", "--name", "Lead", "--playhead", 0.2
+    )
     assert status == ExitCode.DONE
     assert str(room / "out" / "takes" / "Lead.target.wav") in out
     manifest = json.loads((room / "out" / "takes" / "Lead.json").read_text(encoding="utf-8"))
     assert manifest["prompt"] == "lead vocals"
+    assert manifest["request"]["playhead_s"] == 0.2
 
 
 def test_a_job_can_be_left_alone_looked_at_and_cancelled(run, long_song):

@@ -127,6 +127,7 @@ def test_a_tempo_that_ramps_places_nothing(tmp_path: Path) -> None:
         (gzip.compress(b"<Other/>"), "begins with"),
         (gzip.compress(b'<!DOCTYPE a [<!ENTITY b "c">]><Ableton>&b;</Ableton>'), "document type"),
     ],
+    ids=["empty", "not packed", "cut", "no set in it", "another program", "entities"],
 )
 def test_what_is_no_set_is_refused(tmp_path: Path, data: bytes, says: str) -> None:
     path = tmp_path / "bad.als"

@@ -49,6 +49,7 @@ def test_export_verify_extract(model: Path, mixture_file: Callable[..., Path], t
     said = run("models", "export", NAME, "--to", "onnx", "--precision", "fp32")
     assert said.returncode == 0, said.stderr
     assert "velocity: writing it as fp32" in said.stderr
+    assert "An engine that has the model open takes the export up when it is started again." in said.stderr
     assert str(model / "onnx-fp32") in said.stdout
     assert not list(model.glob("*.part*"))
 

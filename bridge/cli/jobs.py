@@ -38,6 +38,7 @@ def submit(
     seed: asking.Seed = None,
     candidates: asking.Candidates = None,
     context: asking.Context = None,
+    playhead: asking.Playhead = None,
     output: asking.Output = None,
     name: asking.Name = None,
     preview: Annotated[bool, typer.Option("--preview", help="At most 10 s, draft quality, before all others.")] = False,
@@ -51,7 +52,7 @@ def submit(
     fields = asking.source_fields(source, span, not_span, region)
     fields |= asking.given(prompt=prompt, track=track, out=out, keep=keep, preset=preset, model=model, quality=quality)
     fields |= asking.given(nfe=nfe, seed=seed, context=context, output=output, name=name, candidates=candidates)
-    fields |= asking.given(schedule=schedule)
+    fields |= asking.given(schedule=schedule, playhead=playhead)
     with Client(port) as client:
         job = client.submit(fields, preview=preview)
         if not wait:
