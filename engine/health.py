@@ -11,6 +11,7 @@ from pathlib import Path
 from engine.errors import StembridgeError
 from engine.flow.open import foresee
 from engine.models import find, installed, text_folder
+from engine.text_encoder import state_of
 
 
 def runtime() -> str:
@@ -31,10 +32,21 @@ def expected_runtime(name: str) -> tuple[str, str, list[tuple[str, str]]]:
     """What a flow model is expected to run on, why, and what is passed over, each with its reason and its remedy; opens
     nothing, but reads an export's files.
 
-    Raises `StembridgeError`: `unknown_model`, `runtime_missing` when nothing can run it, `bad_value` for a choice by
-    `STEMBRIDGE_RUNTIME` that does not exist.
+    Raises `StembridgeError`: `unknown_model`, `model_missing` without the text encoder it needs, `runtime_missing` when
+    nothing can run it, `bad_value` for a choice by `STEMBRIDGE_RUNTIME` that does not exist.
     """
-    return foresee(find(name), text_folder())
+    bundle = find(name)
+    match state_of(bundle, text_folder()):
+        case "missing":
+            text, remedy = "not on this machine", "stembridge models fetch t5-base"
+        case "unfit":
+            text, remedy = (
+                "not the one that is on this machine",
+                "stembridge models remove t5-base; stembridge models fetch t5-base",
+            )
+        case _:
+            return foresee(bundle, text_folder())
+    raise StembridgeError("model_missing", f"nothing yet: the text encoder that it needs is {text}", remedy)
 
 
 def flow_models() -> list[str]:

@@ -10,8 +10,10 @@ from bridge import doctor
 from bridge.__main__ import main
 from bridge.api.protocol import Pong
 from bridge.osc.codec import decode_request, encode
+from engine.bundle import Bundle
 from engine.errors import ExitCode, StembridgeError
 from engine.separate import stembridge_version
+from engine.text_encoder import FILES
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +85,21 @@ def test_a_damaged_model_is_found(port, monkeypatch):
     findings = list(doctor.examine(port=port))
     assert any(f.state == "missing" and "damaged" in f.detail for f in findings)
     assert not doctor.ready(findings)
+
+
+def test_a_model_without_its_text_encoder_is_not_said_to_run(port, tmp_path, monkeypatch):
+    bundle = Bundle(tmp_path, "big", "flow", "Big", "1", "none", {}, {"sizes": {"dit": {"text_dim": 8}}})
+    monkeypatch.setattr(doctor.health, "installed", lambda: {"big": bundle})
+    monkeypatch.setattr(doctor.health, "find", lambda name: bundle)
+    monkeypatch.setattr(doctor.health, "text_folder", lambda: tmp_path)
+    monkeypatch.setattr(doctor.health, "foresee", lambda *_: ("torch on the CPU", "it can", []))
+    finding = found(port)["big runs on"]
+    assert (finding.state, finding.remedy) == ("missing", "stembridge models fetch t5-base")
+    for file in FILES:
+        (tmp_path / file).write_text('{"d_model": 9}')
+    assert found(port)["big runs on"].state == "missing"
+    (tmp_path / "config.json").write_text('{"d_model": 8}')
+    assert found(port)["big runs on"].detail == "torch on the CPU: it can"
 
 
 def test_an_output_folder_that_cannot_be_is_found(port, tmp_path):
