@@ -81,6 +81,11 @@ function factory()
 	end
 end
 """
+KEYS = r"""
+ardour { ["type"] = "EditorAction", name = "Test: keys arrive" }
+function factory() return function() assert(io.open("@PLACE@/keys", "w")):close() end end
+"""
+"""A key that is pressed while Ardour still starts is lost; F1, this action's, is pressed until it acts."""
 
 
 def wait_for(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
@@ -134,6 +139,9 @@ class Host:
             self.process = subprocess.Popen(command, env=self.env, stdout=log, stderr=log, start_new_session=True)
         self.main_window()
         assert self.lua("return Session:name()") == self.session.name
+        told = self.driver_dir / "keys"
+        told.unlink(missing_ok=True)
+        wait_for(lambda: told.exists() or self.keys(self.main_window(), "F1"), "a key to act")
 
     def open_other(self, name: str, rate_hz: int) -> None:
         """Starts Ardour on a new, empty session."""
@@ -244,7 +252,9 @@ def open_ardour(home: Path, name: str = "Song", rate_hz: int = 48_000) -> Iterat
         (host.config_dir / ".a7").touch()
         (host.config_dir / "config").write_text(CONFIG.format(rate_hz=rate_hz))
         driver = DRIVER.replace("@PLACE@", str(host.driver_dir))
-        (host.config_dir / "ui_scripts").write_text(ardour_slots.activated(None, {}, {"Test driver": driver}))
+        keys_arrive = KEYS.replace("@PLACE@", str(host.driver_dir))
+        scripts = ardour_slots.activated(None, {"Test: keys arrive": keys_arrive}, {"Test driver": driver})
+        (host.config_dir / "ui_scripts").write_text(scripts)
         keys = Path("/etc/ardour7/ardour.keys").read_text()
         (home / "test.keys").write_text(re.sub(r"Editor/goto-visual-state-(\d+)", r"LuaAction/script-\1", keys))
         install.install(ardour.HOST, host.config_dir, host.mailbox)
