@@ -115,6 +115,15 @@ class Cancelled(StembridgeError):
         super().__init__("cancelled", text)
 
 
+def no_memory() -> StembridgeError:
+    """What a `MemoryError` means to whoever asked."""
+    return StembridgeError(
+        "out_of_memory",
+        "The machine ran out of memory while it worked on this.",
+        "Close other programs, or choose a shorter region.",
+    )
+
+
 def internal(error: BaseException) -> StembridgeError:
     """What a client is told of an unexpected exception; the traceback goes to the log, not to the wire."""
     return StembridgeError(

@@ -23,7 +23,7 @@ from typing import Any
 from engine import models
 from engine.artefact import MANIFEST, PRECISIONS, read_artefact
 from engine.bundle import Bundle
-from engine.errors import ExitCode, StembridgeError, internal
+from engine.errors import ExitCode, StembridgeError, internal, no_memory
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
         _note(f"stembridge: stopped; {kept}.")
         return int(ExitCode.CANCELLED)
+    except MemoryError:
+        return _refused(no_memory())
     except Exception as e:
         logging.getLogger("stembridge").exception("unexpected")
         return _refused(internal(e))

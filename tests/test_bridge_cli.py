@@ -178,6 +178,18 @@ def test_a_defect_of_ours_is_reported_as_one(mixture_file, monkeypatch, capsys):
     assert "ZeroDivisionError: oops. [internal]" in capsys.readouterr().err
 
 
+def test_a_lack_of_memory_is_no_defect_of_ours(mixture_file, monkeypatch, capsys):
+    def broken(self, name):
+        raise MemoryError("Unable to allocate 22.0 MiB")
+
+    monkeypatch.setattr(models.Shelf, "open", broken)
+    assert main(["extract", str(mixture_file(0.5)), "--prompt", "vocals"]) == ExitCode.NOT_READY
+    errors = capsys.readouterr().err
+    assert "[out_of_memory]" in errors
+    assert "shorter region" in errors
+    assert "Traceback" not in errors
+
+
 def test_a_reader_that_hangs_up_is_no_defect():
     command = f"{sys.executable} -m bridge presets list | true"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=60)

@@ -24,7 +24,7 @@ from bridge.cli.presets import presets
 from bridge.cli.serve import serve
 from bridge.cli.session import session
 from bridge.cli.watch import watch
-from engine.errors import ExitCode, StembridgeError, internal
+from engine.errors import ExitCode, StembridgeError, internal, no_memory
 
 app = typer.Typer(
     name="stembridge",
@@ -75,6 +75,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.note("stembridge: stopped.")
         return int(ExitCode.CANCELLED)
+    except MemoryError:
+        error = no_memory()
+        console.report(error)
+        return int(error.exit_code)
     except Exception as e:
         logging.getLogger("stembridge").exception("unexpected")
         console.report(internal(e))

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from engine.errors import Cancelled, StembridgeError, internal
+from engine.errors import Cancelled, StembridgeError, internal, no_memory
 from engine.jobs.job import Job, JobState
 from engine.request import Progress, Separation, SeparationRequest
 
@@ -74,11 +74,7 @@ def attempt(
         return e
     except MemoryError:
         logger.exception("Out of memory: %r of %s.", request.prompt, request.source[0])
-        return StembridgeError(
-            "out_of_memory",
-            "The machine ran out of memory while it worked on the job.",
-            "Close other programs, or choose a shorter region.",
-        )
+        return no_memory()
     except BaseException as e:
         logger.exception("Unexpected failure: %r of %s.", request.prompt, request.source[0])
         return internal(e)
