@@ -287,7 +287,11 @@ def little_memory(runtime: TorchFlow, monkeypatch: pytest.MonkeyPatch) -> dict[s
 
 
 def test_where_memory_does_not_suffice_windows_are_halved_and_the_manifest_says_so(
-    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path, little_memory: dict[str, Any]
+    shelf: Shelf,
+    mixture_file: MakeFile,
+    tmp_path: Path,
+    little_memory: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     source = mixture_file(22.0, sample_rate=48_000, channels=1)
     cache = ResultCache(tmp_path / "cache")
@@ -301,6 +305,7 @@ def test_where_memory_does_not_suffice_windows_are_halved_and_the_manifest_says_
     manifest = json.loads(done.manifest.read_text(encoding="utf-8"))
     assert manifest["window_s"] == 10.0
     assert "windows of 10 s" in manifest["note"]
+    assert any(message.endswith("It goes on with windows of half the length.") for message in caplog.messages)
     assert done.null_db <= -120
     # with memory again the same request is solved as usual: what little memory made was not kept for it
     little_memory["frames"] = 10**9
@@ -312,13 +317,18 @@ def test_where_memory_does_not_suffice_windows_are_halved_and_the_manifest_says_
 
 
 def test_candidates_that_do_not_fit_together_are_solved_apart(
-    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path, little_memory: dict[str, Any]
+    shelf: Shelf,
+    mixture_file: MakeFile,
+    tmp_path: Path,
+    little_memory: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     source = mixture_file(0.5)
     together = run(shelf, source, tmp_path / "a", nfe=1, candidates=3)
     little_memory["rows"] = 1
     apart = run(Shelf(), source, tmp_path / "b", nfe=1, candidates=3)
     assert {rows for rows, _ in little_memory["asked"]} >= {3, 1}
+    assert any(message.endswith("It goes on with fewer at a time.") for message in caplog.messages)
     assert np.abs(stem(together.target) - stem(apart.target)).max() < 1e-4
     assert "window_s" not in json.loads(apart.manifest.read_text(encoding="utf-8"))
 

@@ -239,7 +239,8 @@ def _follow(
     except StembridgeError as e:
         if e.code != "out_of_memory" or (len(rows) == 1 and window <= least):
             raise
-        logger.warning("%s", e.text)
+        smaller = "fewer at a time" if len(rows) > 1 else "windows of half the length"
+        logger.warning("%s It goes on with %s.", e.text, smaller)
     # outside the handler: what it held is free now
     if len(rows) > 1:
         half = len(rows) // 2
