@@ -18,7 +18,7 @@ test: $(VENV)/.ready-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses 3 --no-loadscope-reorder
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest --numprocesses 3 --no-loadscope-reorder
 
 bench: $(VENV)/.ready-test
 	$(BIN)/python -m benchmarks

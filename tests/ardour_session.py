@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
-from ardour_host import Host
+from ardour_host import Host, wait_for
 
 TICKS_HZ = 282_240_000
 """Ardour 7 writes times as `a<ticks>` of this clock (the session file's TempoMap says so)."""
@@ -89,6 +90,20 @@ def saved_tracks(host: Host) -> dict[str, SavedTrack]:
             )
         )
     return {track.name: track for track in sorted(tracks, key=lambda track: track.order)}
+
+
+def tracks_after(host: Host, before: Collection[str]) -> dict[str, SavedTrack]:
+    """The saved tracks once one of those that are new is muted: Ardour's audio thread does that a moment later than its
+    script asks for it. Without new tracks, as they are.
+    """
+
+    def settled() -> dict[str, SavedTrack] | None:
+        tracks = saved_tracks(host)
+        new = [track for name, track in tracks.items() if name not in before]
+        return tracks if not new or any(track.muted for track in new) else None
+
+    found: dict[str, SavedTrack] = wait_for(settled, "a new track to be muted")
+    return found
 
 
 def q(value: object) -> str:

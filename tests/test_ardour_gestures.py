@@ -67,10 +67,10 @@ def engine(host: Host) -> Iterator[StandIn]:
 
 def brought_in(host: Host, gesture: Callable[[], None]) -> dict[str, song.SavedTrack]:
     """The session's tracks after a gesture's stems have come."""
-    before = sum("brought in" in line for line in host.log_lines())
+    before, tracks = sum("brought in" in line for line in host.log_lines()), song.saved_tracks(host)
     gesture()
     wait_for(lambda: sum("brought in" in line for line in host.log_lines()) > before, "the stems")
-    return song.saved_tracks(host)
+    return song.tracks_after(host, tracks)
 
 
 def source_hashes(host: Host) -> dict[str, str]:

@@ -75,7 +75,7 @@ def test_a_selection_starts_the_engine_and_becomes_a_stem_on_a_new_track(host: H
     song.select_range(host, START, END, TRACK)
     host.press("Stembridge: Extract selection")
     wait_for(lambda: brought_in(host, 1), "the stems")
-    tracks, after = song.saved_tracks(host), hashes([host.home / "media", host.session])
+    tracks, after = song.tracks_after(host, before), hashes([host.home / "media", host.session])
 
     target, residual = tracks[f"{TRACK} · {PROMPT}"], tracks[f"{TRACK} · no {PROMPT}"]
     assert list(tracks)[1:5] == [TRACK, target.name, residual.name, "Tambourine"]
