@@ -65,11 +65,15 @@ def engine(host: Host) -> Iterator[StandIn]:
     assert not list((host.mailbox / "status").iterdir()), "status files were left behind"
 
 
+def n_brought_in(host: Host) -> int:
+    return sum("brought in" in line for line in host.log_lines())
+
+
 def brought_in(host: Host, gesture: Callable[[], None]) -> dict[str, song.SavedTrack]:
     """The session's tracks after a gesture's stems have come."""
-    before, tracks = sum("brought in" in line for line in host.log_lines()), song.saved_tracks(host)
+    before, tracks = n_brought_in(host), song.saved_tracks(host)
     gesture()
-    wait_for(lambda: sum("brought in" in line for line in host.log_lines()) > before, "the stems")
+    wait_for(lambda: n_brought_in(host) > before, "the stems")
     return song.tracks_after(host, tracks)
 
 
@@ -273,5 +277,7 @@ def test_a_result_is_brought_in_after_a_restart_and_only_into_its_session(host: 
     assert names(song.saved_tracks(host)) == []
     host.stop()
     host.session = mine
-    tracks = brought_in(host, host.start)
-    assert any(r.position == VOX + 9_000 for t in tracks.values() for r in t.regions)
+    before = n_brought_in(host)
+    host.start()
+    wait_for(lambda: n_brought_in(host) > before, "the stems")
+    assert any(r.position == VOX + 9_000 for t in song.saved_tracks(host).values() for r in t.regions)
