@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from engine import hub, models, text_encoder
+from engine import artefact, hub, models, text_encoder
 from engine.bundle import MANIFEST, Bundle, read_bundle
 from engine.errors import StembridgeError
 from engine.fetch import check_space, fetch, missing_bytes
@@ -42,6 +42,8 @@ class ModelInfo:
     knows: str
     """What it can be asked for."""
     text: text_encoder.State
+    made: tuple[str, ...]
+    """What was made of it on this machine: exports (`onnx-fp32`), and the numbers of evaluations it was tuned to."""
     embedded: bool
     """Ships with Stembridge and cannot be removed."""
 
@@ -248,13 +250,23 @@ def find_removable(name: str) -> Path:
 
 
 def _info(bundle: Bundle) -> ModelInfo:
-    embedded = bundle.folder.parent == models.EMBEDDED
+    knows = mask_model.KNOWS
+    text: text_encoder.State = ""
     if bundle.kind == "prompted-mask":
-        return ModelInfo(bundle, _n_bytes(bundle.folder), prompted_model.knows(bundle), "", embedded)
-    if bundle.kind != "flow":
-        return ModelInfo(bundle, _n_bytes(bundle.folder), mask_model.KNOWS, "", embedded)
-    text = text_encoder.state_of(bundle, models.text_folder())
-    return ModelInfo(bundle, _n_bytes(bundle.folder), flow_model.KNOWS, text, embedded)
+        knows = prompted_model.knows(bundle)
+    elif bundle.kind == "flow":
+        knows, text = flow_model.KNOWS, text_encoder.state_of(bundle, models.text_folder())
+    embedded = bundle.folder.parent == models.EMBEDDED
+    return ModelInfo(bundle, _n_bytes(bundle.folder), knows, text, _made(bundle), embedded)
+
+
+def _made(bundle: Bundle) -> tuple[str, ...]:
+    exports = sorted(path.parent.name for path in bundle.folder.glob(f"*/{artefact.MANIFEST}"))
+    try:
+        tuned = ", ".join(map(str, bundle.tuned))
+    except StembridgeError:  # said with its remedy where the model is used; a list shows what there is
+        return (*exports, "a damaged tuning")
+    return (*exports, *([f"tuned to {tuned} NFE"] if tuned else []))
 
 
 def _n_bytes(folder: Path) -> int:

@@ -89,6 +89,7 @@ def test_an_imported_model_is_listed_with_what_a_person_wants_to_know(run, mater
     )
     assert tiny["bytes"] == sum(path.stat().st_size for path in Path(tiny["folder"]).iterdir())
     assert "lowercase" in tiny["knows"]
+    assert tiny["made"] == []
     spleeter = listed(run)["spleeter-2stems"]
     assert (spleeter["text_encoder"], spleeter["embedded"]) == (None, True)
     _, out, err = run("models", "list")
@@ -96,6 +97,25 @@ def test_an_imported_model_is_listed_with_what_a_person_wants_to_know(run, mater
     assert "missing" in row
     assert "MB" in row
     assert "t5-base" in err
+
+
+@pytest.mark.parametrize(
+    ("tuned", "shown"),
+    [
+        ({nfe: {"file": f"{nfe}.json", "sha256": "0" * 64} for nfe in "41"}, "tuned to 1, 4 NFE"),
+        ({"four": 4}, "a damaged tuning"),
+    ],
+)
+def test_what_was_made_of_a_model_is_listed(run, material, tuned, shown):
+    run("models", "import", material / "official", "--name", "sam-tiny")
+    folder = Path(listed(run)["sam-tiny"]["folder"])
+    for name in ("onnx-int8", "onnx-fp32", "half-made"):
+        (folder / name).mkdir()
+        (folder / name / ("artefact.json" if name.startswith("onnx") else "graph")).touch()
+    manifest = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps(manifest | {"tuned": tuned}))
+    assert listed(run)["sam-tiny"]["made"] == ["onnx-fp32", "onnx-int8", shown]
+    assert f"onnx-fp32, onnx-int8, {shown}" in run("models", "list")[1]
 
 
 def test_the_text_encoder_comes_with_the_import_and_is_shared(run, material):

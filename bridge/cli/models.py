@@ -31,7 +31,8 @@ def _group() -> None:
 def list_models(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
 ) -> None:
-    """The installed models: name, kind, licence, size, what they know, and whether their text encoder is there."""
+    """The installed models: name, kind, licence, size, whether their text encoder is there, what they were exported
+    and tuned to here, and what they know."""
     from engine.model_admin import describe
 
     found = describe()
@@ -39,10 +40,18 @@ def list_models(
         console.write_json([_told(info) for info in found])
         return
     rows = [
-        (info.bundle.name, info.bundle.kind, info.bundle.licence, _size(info.n_bytes), info.text or "-", info.knows)
+        (
+            info.bundle.name,
+            info.bundle.kind,
+            info.bundle.licence,
+            _size(info.n_bytes),
+            info.text or "-",
+            ", ".join(info.made) or "-",
+            info.knows,
+        )
         for info in found
     ]
-    console.write_table(("name", "kind", "licence", "size", "text encoder", "knows"), rows, wide=5)
+    console.write_table(("name", "kind", "licence", "size", "text encoder", "made here", "knows"), rows, wide=6)
     if any(info.text == "missing" for info in found):
         console.note("Models without their text encoder cannot be used yet: stembridge models fetch t5-base")
 
@@ -167,6 +176,7 @@ def _told(info: ModelInfo) -> dict[str, Any]:
         "bytes": info.n_bytes,
         "knows": info.knows,
         "text_encoder": info.text or None,
+        "made": list(info.made),
         "embedded": info.embedded,
     }
 
