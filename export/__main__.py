@@ -179,7 +179,7 @@ def _tune(bundle: Bundle, given: argparse.Namespace) -> int:
         )
     prompts, nfes = given.prompt or list(PROMPTS), sorted(set(given.nfe))
     check(given.audio, prompts, nfes)
-    stages = open_flow(bundle, models.text_folder()).stages
+    stages = open_flow(bundle, models.text_folder(), exact=True).stages
     _note(f"  tuning {bundle.name} on {stages.name}")
     telling = Telling()
     try:

@@ -293,6 +293,8 @@ def test_int8_answers_only_where_it_errs_less_than_few_steps(own: Path, exported
     artefact = read_artefact(own / NAME / "onnx-int8")
     write_manifest(replace(artefact, verified={**(artefact.verified or {}), "below_few_step_error": close}))
     assert note_of(own) == (f"onnx:CPUExecutionProvider:{'int8' if close else 'fp32'}", "")
+    truth = open_flow(read_bundle(own / NAME), own / TEXT, exact=True)  # what a model is tuned to
+    assert truth.runtime == "onnx:CPUExecutionProvider:fp32"
 
 
 def test_without_torch_an_export_answers_and_a_damaged_one_is_named(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,11 +40,13 @@ from engine.runtimes.tensorrt_library import check_driver, find_library
 from engine.runtimes.torch_runtime import TorchFlow, check_installed
 
 logger = logging.getLogger(__name__)
+_ROUGH = ("int8", "bf16")
 _PROVIDER = "Install what that provider of onnxruntime needs; the CPU answers meanwhile."
 
 
-def open_flow(bundle: Bundle, text_folder: Path) -> FlowModel:
-    """The model on the quickest runtime that is verified here.
+def open_flow(bundle: Bundle, text_folder: Path, *, exact: bool = False) -> FlowModel:
+    """The model on the quickest runtime that is verified here; with `exact` not in int8 or bfloat16, unless the user
+    asks for that: for work that takes the model's answers as the truth.
 
     Raises `StembridgeError`: `bad_value` for a choice that does not exist, and what the last runtime says when none
     could be used, with the reasons of the others before it.
@@ -54,6 +56,8 @@ def open_flow(bundle: Bundle, text_folder: Path) -> FlowModel:
     aside: list[str] = []
     last: StembridgeError | None = None
     for candidate in candidates(bundle, text_folder, wanted, reasons):
+        if exact and candidate.precision in _ROUGH and wanted.precision == "auto":
+            continue
         try:
             runtime, found = _verified(bundle, text_folder, candidate, wanted)
         except StembridgeError as e:
