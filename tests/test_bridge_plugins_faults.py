@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 import struct
@@ -22,6 +23,7 @@ from bridge.plugins.places import find_plugin
 from bridge.plugins.process import Limits, PluginFailure, Worker
 from bridge.plugins.scan import describe, scan, scanned
 from bridge.plugins.stream import through
+from bridge.plugins.worker import GRACE_S
 from engine.errors import Cancelled, StembridgeError
 
 pytestmark = pytest.mark.vst3
@@ -129,6 +131,17 @@ def test_a_plugin_that_hangs_ends_with_an_engine_that_is_killed(faulty):
     while _lives(place):
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
+
+
+def test_a_plugin_that_hangs_is_ended_though_its_engine_lives():
+    with subprocess.Popen(FAULTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as worker:
+        assert worker.stdin is not None
+        for path, limit_s in (("fine.vst3", 60), ("hang at load.vst3", 0.5 - GRACE_S)):
+            worker.stdin.write(json.dumps({"do": "names", "path": path, "limit_s": limit_s}) + "\n")
+        worker.stdin.flush()
+        assert worker.wait(60) != 0
+        assert worker.stdout is not None
+        assert [json.loads(line)["names"] for line in worker.stdout] == [["fine"]]
 
 
 def _lives(place: Path) -> bool:

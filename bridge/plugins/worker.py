@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import json
 import os
 import signal
@@ -26,7 +27,7 @@ from bridge.plugins.stage import Stage
 from engine.audio import Samples
 from engine.errors import StembridgeError
 
-_GRACE_S: Final = 20.0
+GRACE_S: Final = 20.0
 """What the watchdog gives beyond the engine's own deadline."""
 _LOOK_S: Final = 0.5
 """Between two looks at whether the engine is still there."""
@@ -48,19 +49,33 @@ class Hosted:
 def main() -> int:
     """Serve until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the engine's to answer: it ends us in its own time
+    if sys.platform != "win32":
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the watchdog's: an engine may have been told to ignore it
     threading.Thread(target=_leave_with, args=(os.getppid(),), name="engine-watch", daemon=True).start()
     answers = _own_stdout()
     hosted = Hosted()
     for line in sys.stdin:
         asked = json.loads(line)
-        faulthandler.dump_traceback_later(asked.get("limit_s", 600) + _GRACE_S, exit=True)
+        _watch(asked.get("limit_s", 600) + GRACE_S)
         answer = _answer(hosted, asked)
-        faulthandler.cancel_dump_traceback_later()
+        _watch(0)
         answers.write(json.dumps(answer | {"memory_bytes": memory_bytes()}) + "\n")
         answers.flush()
     # Not through the interpreter's end: a plugin that crashes while it is taken down has done its work.
     sys.stderr.flush()
     os._exit(0)
+
+
+def _watch(limit_s: float) -> None:
+    """End this process `limit_s` from now, whatever it does then; 0: do not. The system's own timer where there is one:
+    the other is a new thread each time, which costs a block of a light chain some percent.
+    """
+    if sys.platform != "win32":
+        signal.setitimer(signal.ITIMER_REAL, limit_s)
+    elif limit_s:
+        faulthandler.dump_traceback_later(limit_s, exit=True)
+    else:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _leave_with(engine: int) -> None:
@@ -71,10 +86,16 @@ def _leave_with(engine: int) -> None:
     os._exit(1)
 
 
+@functools.cache
+def _statm() -> int:
+    """Held open: it is read with every block."""
+    return os.open(_STATM, os.O_RDONLY)
+
+
 def memory_bytes() -> int:
     """What this process holds of the machine's memory; 0 where the system does not say."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, ValueError, IndexError, AttributeError):  # Windows has no such file or call
+        return int(os.pread(_statm(), 128, 0).split()[1]) * os.sysconf("SC_PAGE_SIZE")
     try:
         import resource
     except ImportError:  # Windows
