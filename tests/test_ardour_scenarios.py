@@ -226,6 +226,7 @@ def test_in_ardour(row: Scenario, desk: Desk) -> None:
             engine.fall_silent()
         if row.engine == "holds":
             host.press(KEYS["cancel"])
+            wait_for(lambda: any(fields["op"] == "cancel" for fields in engine.requests), "the cancel")
         if row.says:
             assert row.says in host.told()
     finally:
