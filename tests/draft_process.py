@@ -1,4 +1,4 @@
-"""An engine's queue in a process of its own that makes a draft, says so, and never comes to the result: to be killed.
+"""An engine's queue in a process of its own that makes the first of two drafts, says so, and never comes to more: to be killed.
 
 Run as a script: `draft_process.py JOURNAL SONG`.
 """
@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
-from test_engine_progressive import Made, ask
+from test_engine_progressive import PLAYHEAD_S, Made, ask
 
 from engine import models
 from engine.jobs.attempt import Run
@@ -27,7 +27,7 @@ def run_with(made: Made) -> Run:
 
 
 class Stuck(Made):
-    """Makes the draft, and waits for ever on the way to the result."""
+    """Makes one draft, and waits for ever on the way to the next."""
 
     def __call__(self, *arguments: object) -> object:  # type: ignore[override]
         if self.asked:
@@ -38,4 +38,4 @@ class Stuck(Made):
 
 if __name__ == "__main__":
     with Journal(Path(sys.argv[1])) as journal, JobQueue(run_with(Stuck()), journal) as queue:
-        queue.wait(queue.submit(ask(Path(sys.argv[2]))).id, 600)
+        queue.wait(queue.submit(ask(Path(sys.argv[2]), playhead_s=PLAYHEAD_S)).id, 600)

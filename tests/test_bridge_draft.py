@@ -189,7 +189,6 @@ def test_a_prefetch_is_encoded_between_jobs_and_its_region_is_the_submits(
 
 
 def test_the_engine_delivers_a_draft_and_then_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.drafts.WHOLE_S", 1.0)
     monkeypatch.setattr("engine.drafts.PART_S", 0.5)
     source = tmp_path / "song.wav"
     soundfile.write(source, make_mixture(2 * 44_100), 44_100, subtype="FLOAT")

@@ -19,10 +19,10 @@ from training.bank import Studio, choose_sources
 from training.baselines import bandpasses, harmonic_percussive, ideal_banded, ideal_ratio
 from training.evaluate import answered_in_part, answered_well, answered_well_with_spans
 from training.losses import losses
-from training.mixing import EDGES, N_BANDS, N_FRAMES, Bank, Mixture, example, mix, stft
+from training.mixing import BAND, EDGES, N_BANDS, N_FRAMES, Bank, Mixture, example, mix, stft
 from training.network import FRAMES_MULTIPLE, Network
 from training.notes import compose, play
-from training.phrases import concepts
+from training.phrases import concepts, taught
 from training.recordings import Shots
 from training.sources import BY_NAME, SOURCES
 
@@ -58,7 +58,20 @@ def test_every_concept_covers_known_sources_and_every_source_has_one():
     assert len(SOURCES) >= 24
     for concept in concepts().values():
         assert concept.held_out
-        assert not set(concept.phrases) & set(concept.held_out)
+        assert not {*concept.phrases, *concept.labels} & set(concept.held_out)
+
+
+def test_what_is_taught_holds_every_name_first_and_no_held_out_phrase_of_any_concept():
+    unseen = {phrase for concept in concepts().values() for phrase in concept.held_out}
+    owners: dict[str, str] = {}
+    for concept in concepts().values():
+        said = taught(concept)
+        names = concept.phrases + concept.labels
+        assert said[: len(names)] == names
+        assert len(said) > len(names) + len(names) // 2
+        assert not unseen & set(said)
+        for name in names:
+            assert owners.setdefault(name, concept.name) == concept.name
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
@@ -111,6 +124,44 @@ def test_spans_mark_what_sounds_and_what_does_not(songs):
         assert np.all(one.active[one.spans < 0] == 0)
         assert np.all(one.product[one.present == 0] == 0)
     assert seen >= {0.0, 1.0}
+
+
+def test_an_excerpt_played_faster_holds_higher_notes_and_stays_as_long(songs):
+    played = Bank(songs, 64)
+    tone = np.sin(2 * np.pi * 440 * np.arange(7 * 44100) / 44100) * 20000
+    for speed in (0.85, 1.0, 1.2):
+        cut = played._cut(tone.astype(np.int16), 100, speed)
+        assert cut.shape == (played.n_samples,)
+        power = np.abs(np.fft.rfft(cut * np.hanning(len(cut))))
+        assert power.argmax() * 44100 / len(cut) == pytest.approx(440 * speed, abs=0.5)
+    assert {played._speed(np.random.default_rng(i)) > 1 for i in range(20)} == {True, False}
+    assert {Bank(songs, step=80)._speed(np.random.default_rng(i)) for i in range(20)} == {1.0}
+
+
+def test_a_recorded_guitar_and_its_band_teach_that_guitar_and_nothing_about_the_band(songs, tmp_path):
+    for name in ("guitar", "song"):
+        path = tmp_path / "real" / f"{name}.ogg"
+        path.parent.mkdir(exist_ok=True)
+        noise = np.random.default_rng(len(name)).normal(0, 0.1, (22050 * 5, 2)) * (0.5, 1.0)
+        soundfile.write(path, noise, 22050)
+    (stems,) = bank.recorded_duets(tmp_path)
+    assert stems.shape == (4, 5 * 44100)
+    bank._write(tmp_path / "95000.json", ["distorted guitar"] * 2 + [BAND] * 2, stems)
+    real = Bank(tmp_path, 64)
+    assert not real.songs
+    assert len(real.duets) == 1
+    rng = np.random.default_rng(1)
+    names, stems = real.draw_duet(rng)
+    assert names == ("distorted guitar",) * 2 + (BAND,) * 2
+    mixture = mix(names, stems, rng)
+    assert [[bool(side.any()) for side in stem] for stem in mixture.spectra] == [[True, False], [False, True]] * 2
+    one = example(mixture, _ROWS, rng)
+    assert one.present.all()
+    asked = [list(concepts().values())[row] for row in one.phrases]
+    assert all("distorted guitar" in concept.covers for concept in asked)
+    known = np.array(["distorted guitar" in concept.covers for concept in concepts().values()])
+    assert np.all(one.everywhere[known] >= 0)
+    assert np.all(one.everywhere[~known] == -1)
 
 
 def test_the_best_gains_cost_least(songs):

@@ -19,6 +19,7 @@ import soundfile
 import soxr
 
 from training.effects import level, treat
+from training.mixing import BAND
 from training.notes import Song, compose, play
 from training.recordings import Shots, crowd, read_shots, speak
 from training.soundfonts import RATE_HZ, SoundFont
@@ -34,6 +35,8 @@ _SILENT: Final = 1e-4
 _QUIET_RMS: Final = 0.01
 _FIRST_RECORDED: Final = 90000
 """Number of the first song that is a recording: behind all that are rendered."""
+_FIRST_DUET: Final = 95000
+"""Number of the first recording with its band."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,18 @@ def recorded_guitars(folder: Path) -> Iterator[np.ndarray]:
                 yield np.clip(level(piece) * 32767 * 0.7, -32767, 32767).astype(np.int16)[None]
 
 
+def recorded_duets(folder: Path) -> Iterator[np.ndarray]:
+    """Whole songs whose guitar was recorded apart, `(4, sample)` int16: guitar left and right, band left and right."""
+    for path in sorted(folder.rglob("guitar.ogg")):
+        stems = []
+        for part in (path, path.with_name("song.ogg")):
+            audio, rate_hz = soundfile.read(part, dtype="float32", always_2d=True)
+            stems.append(soxr.resample(np.broadcast_to(audio, (len(audio), 2)), rate_hz, RATE_HZ).T)
+        n = min(stem.shape[1] for stem in stems)
+        song = np.concatenate([stem[:, :n] for stem in stems])
+        yield np.clip(song * 32767 * 0.7, -32767, 32767).astype(np.int16)
+
+
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser("training bank", description=__doc__)
     parser.add_argument("--material", type=Path, required=True, help="folder with the unpacked packages")
@@ -144,6 +159,8 @@ def main(argv: list[str]) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     for number, stem in enumerate(recorded_guitars(args.guitars) if args.guitars else (), _FIRST_RECORDED):
         _write(args.out / f"{number}.json", ["distorted guitar"], stem)
+    for number, stems in enumerate(recorded_duets(args.guitars) if args.guitars else (), _FIRST_DUET):
+        _write(args.out / f"{number}.json", ["distorted guitar"] * 2 + [BAND] * 2, stems)
     studio = open_studio(args.material, held_out=args.held_out)
     began, made_s = time.monotonic(), 0.0
     n_songs = 2 if args.smoke else args.songs

@@ -29,7 +29,11 @@ N_BANDS: Final = 192
 EDGES: Final = band_edges(N_FFT // 2 + 1, N_BANDS)
 N_FRAMES: Final = 128
 N_QUERIES: Final = 10
+BAND: Final = "band"
+"""The label of what plays around a recorded source: nobody says what is in it, but for that the source is not."""
 _ACTIVE_DB: Final = -35.0
+_BEND: Final = 0.25
+"""Octaves by which an excerpt is played faster or slower at most."""
 _SCALE: Final = np.float32(1 / 32768 / 0.7)
 
 Real = npt.NDArray[np.float32]
@@ -47,7 +51,8 @@ class Mixture:
 class Example:
     """Shapes: features (3, band, frame); power (2, band, frame); product (query, 2, band, frame); energy (query,);
     spans (query, frame); active (query, frame) 0 or 1; present (query,) 0 or 1; phrases: row of the phrase table;
-    everywhere (concept, frame / 8) 0 or 1: which of all concepts sounds when, and `any_phrases`, a row for each."""
+    everywhere (concept, frame / 8) 0, 1, or -1 where nobody knows: which of all concepts sounds when, and
+    `any_phrases`, a row for each."""
 
     features: Real
     power: Real
@@ -65,6 +70,7 @@ class Bank:
     """The songs of a folder that `training.bank` filled; reads them lazily, sees new ones when asked again.
 
     An excerpt begins at a multiple of `step` values and has `n_samples`: other material than samples is cut alike.
+    `songs` are of stems that can be mixed with any other's; `duets` of one recorded source and the band around it.
     """
 
     def __init__(self, folder: Path, n_frames: int = N_FRAMES, *, n_samples: int | None = None, step: int = 1) -> None:
@@ -72,15 +78,16 @@ class Bank:
         self.n_samples = (n_frames - 1) * HOP + N_FFT if n_samples is None else n_samples
         self.step = step
         self.songs: list[tuple[Path, tuple[str, ...]]] = []
+        self.duets: list[tuple[Path, tuple[str, ...]]] = []
         self.refresh()
 
     def refresh(self) -> None:
         """Look again."""
-        known = {path for path, _ in self.songs}
+        known = {path for path, _ in [*self.songs, *self.duets]}
         for path in sorted(self.folder.glob("*.json")):
             if path.with_suffix(".npy") not in known:
                 labels = tuple(json.loads(path.read_text(encoding="utf-8"))["sources"])
-                self.songs.append((path.with_suffix(".npy"), labels))
+                (self.duets if BAND in labels else self.songs).append((path.with_suffix(".npy"), labels))
 
     def draw(self, rng: np.random.Generator) -> tuple[tuple[str, ...], Real]:
         """Some stems of one song, or of several, at levels as mixes have: names and (stem, sample)."""
@@ -94,6 +101,7 @@ class Bank:
         names: list[str] = []
         stems: list[Real] = []
         drum_db = rng.normal(0, 3)
+        song_speed, drum_speed = self._speed(rng), self._speed(rng)
         start = 0
         for i in chosen:
             source = path
@@ -109,14 +117,50 @@ class Bank:
             if not names or across:
                 start = int(rng.integers(data.shape[1] - self.n_samples)) if data.shape[1] > self.n_samples else 0
                 start -= start % self.step
-            stem = data[i, start : start + self.n_samples].astype(np.float32) * _SCALE
-            stem = np.pad(stem, (0, self.n_samples - len(stem)))
+            speed = song_speed if not across else drum_speed if name in DRUM_PARTS else self._speed(rng)
+            stem = self._cut(data[i], start, speed)
             gain_db = drum_db + rng.normal(-2, 3) if name in DRUM_PARTS else rng.normal(0, 5)
             if name in ("noise", "crowd", "sound effects"):
                 gain_db -= rng.uniform(0, 12)
             names.append(name)
             stems.append(stem * np.float32(10 ** (gain_db / 20)))
         return tuple(names), np.stack(stems)
+
+    def draw_duet(self, rng: np.random.Generator) -> tuple[tuple[str, ...], Real]:
+        """A recorded source and a band, now and then of another song: (stem, sample), left and right in turn."""
+        names: list[str] = []
+        stems: list[Real] = []
+        path, labels = self.duets[int(rng.integers(len(self.duets)))]
+        speed, start = self._speed(rng), None
+        for is_band in (False, True):
+            if is_band and rng.random() < 0.3:
+                path, labels = self.duets[int(rng.integers(len(self.duets)))]
+                speed, start = self._speed(rng), None
+            data = np.load(path, mmap_mode="r")
+            start = int(rng.integers(max(data.shape[1] - self.n_samples, 1))) if start is None else start
+            gain = np.float32(10 ** (rng.normal(0, 3) / 20))
+            flip = rng.random() < 0.5
+            for i in sorted((i for i, label in enumerate(labels) if (label == BAND) == is_band), reverse=flip):
+                names.append(labels[i])
+                stems.append(self._cut(data[i], start, speed) * gain)
+        return tuple(names), np.stack(stems)
+
+    def _speed(self, rng: np.random.Generator) -> float:
+        """How much faster than it was rendered an excerpt is played: other notes, bodies and rooms than the bank's."""
+        return float(2 ** rng.uniform(-_BEND, _BEND)) if self.step == 1 and rng.random() < 0.6 else 1.0
+
+    def _cut(self, values: npt.NDArray[np.int16], start: int, speed: float) -> Real:
+        """`n_samples` from a place on; zeros behind the end."""
+        n = round(self.n_samples * speed)
+        stem = values[start : start + n].astype(np.float32) * _SCALE
+        stem = np.pad(stem, (0, n - len(stem)))
+        if n == self.n_samples:
+            return stem
+        places = np.linspace(0, n - 1.001, self.n_samples)
+        left = places.astype(np.intp)
+        share = (places - left).astype(np.float32)
+        found: Real = stem[left] * (1 - share) + stem[left + 1] * share
+        return found
 
 
 def stft(samples: Real) -> npt.NDArray[np.complex64]:
@@ -126,11 +170,16 @@ def stft(samples: Real) -> npt.NDArray[np.complex64]:
 
 
 def mix(names: tuple[str, ...], stems: Real, rng: np.random.Generator) -> Mixture:
-    """Stems placed in the stereo image, some of them wide, each with a gentle equaliser, at a random level."""
+    """Stems placed in the stereo image, some of them wide, each with a gentle equaliser, at a random level.
+
+    Those of a duet come in pairs, left and right, and stay there.
+    """
     spectra = stft(stems)
     n_bins = spectra.shape[-1]
     gains = np.ones((len(names), 2, n_bins), np.complex64)
-    mono = rng.random() < 0.25
+    if BAND in names:
+        gains[::2, 1], gains[1::2, 0] = 0, 0
+    mono = BAND in names or rng.random() < 0.25
     for i, name in enumerate(names):
         if rng.random() < 0.5:
             knots = rng.normal(0, 3, 8)
@@ -180,7 +229,7 @@ def example(mixture: Mixture, table: dict[str, range], rng: np.random.Generator)
         active.append(sounding)
         present.append(bool(sounding.any()))
         spans.append(_spans(sounding, rng))
-        rows.append(int(rng.choice(table[concept.name])))
+        rows.append(_row(table[concept.name], rng))
     return Example(
         features,
         np.ascontiguousarray(power.transpose(0, 2, 1)),
@@ -191,8 +240,13 @@ def example(mixture: Mixture, table: dict[str, range], rng: np.random.Generator)
         np.array(present, np.float32),
         np.array(rows),
         _everywhere(mixture.sources, loud),
-        np.array([int(rng.choice(table[name])) for name in concepts()]),
+        np.array([_row(table[name], rng) for name in concepts()]),
     )
+
+
+def _row(rows: range, rng: np.random.Generator) -> int:
+    """One of a concept's phrases; half the time of the first quarter, which holds what it is called first of all."""
+    return rows[int(len(rows) * rng.random() ** 2)]
 
 
 def _everywhere(sources: tuple[str, ...], loud: Real) -> Real:
@@ -201,7 +255,10 @@ def _everywhere(sources: tuple[str, ...], loud: Real) -> Real:
     power = covers @ loud
     sounding = power > np.maximum(power.max(axis=1, keepdims=True) * 10 ** (_ACTIVE_DB / 10), 1e-3)
     coarse = sounding.reshape(len(covers), -1, FRAMES_MULTIPLE).mean(axis=2) > 0.3
-    return np.asarray(coarse, np.float32)
+    found = np.asarray(coarse, np.float32)
+    if BAND in sources:
+        found[~covers.any(axis=1)] = -1
+    return found
 
 
 def _queries(sources: tuple[str, ...], rng: np.random.Generator) -> list[Concept]:
@@ -210,13 +267,13 @@ def _queries(sources: tuple[str, ...], rng: np.random.Generator) -> list[Concept
     every = list(concepts().values())
     some = [c for c in every if c.covers & here and not here <= c.covers]
     none = [c for c in every if not c.covers & here]
+    if BAND in here:
+        return [some[i] for i in rng.integers(len(some), size=N_QUERIES)]
     n_none = 2 if some else N_QUERIES
-    # Rare concepts must not drown in those that cover many sources.
-    weight = np.array([len(c.covers) ** -0.3 for c in some])
     chosen = []
     if some:
         n = min(N_QUERIES - n_none, len(some))
-        chosen = [some[i] for i in rng.choice(len(some), n, replace=False, p=weight / weight.sum())]
+        chosen = [some[i] for i in rng.choice(len(some), n, replace=False)]
     n_rest = N_QUERIES - len(chosen)
     return chosen + [none[i] for i in rng.choice(len(none), n_rest, replace=False)]
 

@@ -83,20 +83,100 @@ sound effects: sound effects = sound effects; birds chirping; helicopter; sea wa
 melodic: piano, electric piano, violin, trumpet, saxophone, clarinet, oboe, flute, synth lead, singing, harmonica = melody; lead melody; lead instrument | the melody
 """
 
+_LABELS: Final = """
+drums: drm; drums bus; drum bus; kit; drum loop; drum machine; live drums; drum mix; breakbeat; the drummer; tambores; ドラム
+kick: bd; kick out; 808 kick; kick sample; four on the floor kick; gran cassa
+snare: sd; snr; snare bottom; sn top; rimshot; snare backbeat; rullante
+hihat: hh; hat; open hat; closed hats; hi-hats; open hi-hat; charleston
+cymbals: oh; oh l; oh r; cymbal; overhead; becken; platillos; piatti
+crash: crash cymbals; ride bell; splash cymbal; china cymbal
+toms: tom; rack tom; tom 1; tom 2; low tom; high tom
+percussion: perc; percs; shakers; conga; bongo; djembe; maracas; percussioni; schlagwerk
+claps: clap; handclap; clap track; palmas; klatschen
+bass: bs; bass di; bass amp; low end; bass 1; the bassist; basslines; ベース
+bass guitar: bass gtr di; picked bass; bass guitars; basse électrique; precision bass
+slap bass: slapping bass; slap and pop bass; slapped bass
+fretless bass: fretless; fretless electric bass; mwah bass
+double bass: contrabajo; contrabbasso; jazz bass; bowed bass; plucked upright bass
+synth bass: moog bass; 808; bass drop; reese bass; acid bass; subs
+guitar: gtr; gtrs; git; guitar 1; guitar bus; the guitarist; guitar riff; stringed guitar; violão
+acoustic guitar: agtr; acoustic; acoustics; acoustic strumming; unplugged guitar; chitarra acustica; western gitarre
+nylon guitar: spanish gtr; nylon; nylon string; bossa nova guitar; konzertgitarre; guitarra clásica
+steel guitar: steel string; dreadnought; steel acoustic; country acoustic guitar; twelve string
+electric guitar: egtr; e gtr; gtr di; elektrische gitarre; guitar amp; gtr solo; chitarra elettrica; エレキギター
+clean guitar: clean gtr; cln gtr; funk guitar; clean strat; single coil guitar; clean chords on guitar
+driven guitar: od gtr; drive gtr; blues rock guitar; dirty guitar; guitar lead; overdrive guitar
+distorted guitar: dist gtr; distorted guitars; rhythm gtr l; rhythm gtr r; chugging guitar; guitar wall; heavy riff; gitarrenwand
+piano: pno; pianos; piano chords; steinway; baby grand; pianola; flügel; keys piano
+electric piano: ep; epiano; rhodes keys; wurli; stage piano; piano eléctrico
+keyboards: kbd; keybs; keyboards bus; keys 1; tastiera; tasteninstrumente
+harpsichord: hpschd; clavicembalo; clavicémbalo; harpsi; clavinet funk
+organ: org; b3; hammond b3; órgano; organo; organ chords; leslie organ
+accordion: acc; accordian; fisarmonica; acordeón; concertina
+harmonica: harp blues; harmonica solo; armónica; armonica; mouth harp
+violin: vln; violins solo; violino; violine; fiddle tune; bowed violin
+cello: vc; celli; cello line; violoncelo; violonchelo
+strings: str; string bus; strings bus; violins and cellos; archi; string parts; ストリングス
+string section: str ens; ensemble strings; legato strings; string orchestra chords; sweeping strings
+pizzicato: pizz; pizz strings; plucked string section; staccato plucked strings
+harp: hp; orchestral harp; harp glissando; celtic harp
+choir: chr; chorale; mixed choir; aahs; choeur; choral singing; gospel choir
+vocals: vocal; vocal bus; voc; vocals bus; all voices; voces; voci; gesang und stimme; chant
+singing: sung voice; singing voice; bgv; backing vocals; harmonies; harmony vocals; cantando; chant choral
+lead vocals: ld vox; lead voc; vocal lead; lv; vocalist; frontman; main vocal; singer's voice; cantante
+speech: spoken; spoken voice track; talk; person speaking; podcast; voiceover; narrator; discours; conversation
+trumpet: tpt; trp; trumpet solo; tromba; flugelhorn; trumpet section
+trombone: tbn; bone; trombón; bass trombone; euphonium
+french horn: hn; f horn; cor; trompa; corno; horn in f
+brass: brs; brass bus; brass parts; ottoni; cuivre; blechbläser
+brass section: brs sect; horns section; big band brass; brass hits; brass ensemble
+saxophone: sx; saxo; sassofono; saxophone solo; baritone sax; sax section
+clarinet: cl; clar; clarinetto; bass clarinet; clarinet melody
+oboe: ob; bsn; cor anglais; oboes; fagot
+flute: fl; flt; flutes; flauto; tin whistle; flute melody; traverso
+woodwinds: ww; winds; woodwind section; holzbläser; legni; wind section
+mallets: mallet; pitched percussion; mallets bus; keyed percussion
+vibraphone: vib; vibra; vibes solo; vibráfono
+marimba: mar; xyl; marimbas; wooden mallets; xylophon
+bells: bell; glockenspiels; chime; campanas; cloches; music boxes; celeste
+synth: syn; synth bus; synthesiser; keyboard synth; analog synth; シンセ; sintetizzatore
+synth lead: ld syn; lead; mono lead; lead line synth; supersaw; chip lead
+synth pad: pd; pad bus; string pad; drone; evolving pad; nappe de synthé
+synth arpeggio: arps; arp 1; arpeggio; arpeggios; pluck; plucks; sequence
+banjo: bjo; banjos; bluegrass banjo; koto; sitar drone
+crowd: crwd; audience noise; people cheering; clapping audience; live crowd; stadium; publikum; foule
+noise: nz; noises; ambience; air conditioning; rumble; hum and hiss; rauschen; bruit; ruido
+sound effects: fx; sound fx; efx; sound effect; nature sounds; thunder; geräusche; bruitages; efectos
+melodic: mel; main melody; melody line; topline; tune; melodie; melodía
+"""
+"""More of what tracks and sounds are called, as `_TABLE`'s first phrases are used: abbreviations of mixers, other words
+and languages."""
+
+_AROUND: Final = (
+    "the {}", "{} track", "{} part", "{} stem", "sound of {}", "only the {}", "isolated {}", "{} in the mix",
+    "a recording of {}", "{} 1", "{} 2", "{} dry", "{} playing", "all the {}", "{} sound",
+)  # fmt: skip
+"""What people write around a name."""
+
 
 @dataclass(frozen=True)
 class Concept:
-    """One thing a prompt can mean."""
+    """One thing a prompt can mean. `phrases` are what it is called first of all, `labels` are trained on as well, and
+    `held_out` are not."""
 
     name: str
     covers: frozenset[str]
     phrases: tuple[str, ...]
+    labels: tuple[str, ...]
     held_out: tuple[str, ...]
 
 
 @cache
 def concepts() -> dict[str, Concept]:
     """Every concept by name; `ValueError` when one covers an unknown source."""
+    labels = {
+        name: tuple(rest.split("; ")) for name, _, rest in (line.partition(": ") for line in _LABELS.splitlines())
+    }
     found = {}
     for line in filter(None, _TABLE.splitlines()):
         head, _, asked = line.partition(" = ")
@@ -105,5 +185,16 @@ def concepts() -> dict[str, Concept]:
         sources = frozenset(part.strip() for part in covers.split(","))
         if not sources <= BY_NAME.keys():
             raise ValueError(f"{name} covers unknown sources {sources - BY_NAME.keys()}")
-        found[name] = Concept(name, sources, tuple(seen.split("; ")), tuple(unseen.split("; ")))
+        found[name] = Concept(name, sources, tuple(seen.split("; ")), labels[name], tuple(unseen.split("; ")))
     return found
+
+
+def taught(concept: Concept) -> tuple[str, ...]:
+    """What a concept is asked by in training: its phrases, its labels, and each of them once with words around it.
+
+    No held-out phrase of any concept is among them.
+    """
+    names = concept.phrases + concept.labels
+    around = [_AROUND[(i + len(concept.name)) % len(_AROUND)].format(name) for i, name in enumerate(names)]
+    unseen = {phrase for other in concepts().values() for phrase in other.held_out}
+    return tuple(phrase for phrase in dict.fromkeys([*names, *around]) if phrase not in unseen)

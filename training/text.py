@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from training.phrases import concepts
+from training.phrases import concepts, taught
 
 
 def embed(folder: Path, phrases: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -33,7 +33,7 @@ def phrase_table(folder: Path, *, held_out: bool = False) -> tuple[dict[str, ran
     rows: dict[str, range] = {}
     phrases: list[str] = []
     for concept in concepts().values():
-        asked = concept.held_out if held_out else concept.phrases
+        asked = concept.held_out if held_out else taught(concept)
         rows[concept.name] = range(len(phrases), len(phrases) + len(asked))
         phrases.extend(asked)
     return rows, embed(folder, phrases)

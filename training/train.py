@@ -36,6 +36,8 @@ _RARE: Final = 6.0
 """Weight of a concept that sounds against one that does not, when all are listened for."""
 _WORDLESS: Final = 0.1
 """How often a prompt with a positive span loses its words: a span alone must do, too."""
+_DUETS: Final = 0.1
+"""Share of examples that are a recorded source with its band, where the bank has any."""
 _SAVE_EVERY_S: Final = 120.0
 
 
@@ -52,7 +54,8 @@ class Stream(IterableDataset[tuple[torch.Tensor, ...]]):
         bank = Bank(self.bank, self.n_frames)
         made = 0
         while True:
-            names, stems = bank.draw(rng)
+            is_duet = bool(bank.duets) and rng.random() < _DUETS
+            names, stems = bank.draw_duet(rng) if is_duet else bank.draw(rng)
             if not np.abs(stems).max() > 1e-3:
                 continue
             one = example(mix(names, stems, rng), self.rows, rng)
@@ -159,7 +162,9 @@ def main(argv: list[str]) -> None:
         logits, heard, presence = net.head(tuple(a.float() for a in asked), text, spans)
         found = losses(logits, heard, presence, power, product, energy, active, present)
         # Most concepts are silent most of the time; weighted so that these logits mean what the asked ones mean.
-        found["concepts"] = F.binary_cross_entropy_with_logits(heard_all, everywhere, pos_weight=rare)
+        found["concepts"] = F.binary_cross_entropy_with_logits(
+            heard_all, everywhere.clamp(min=0), weight=(everywhere >= 0).float(), pos_weight=rare
+        )
         found["total"] = found["total"] + found["concepts"]
         optimizer.zero_grad(set_to_none=True)
         found["total"].backward()  # type: ignore[no-untyped-call]
