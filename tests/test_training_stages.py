@@ -14,6 +14,7 @@ if not os.environ.get("CI"):
 import torch
 
 from engine.masks.bands import to_bands
+from engine.masks.prompted import _spelling
 from training import bank, mixing, presence, scores, train
 from training.bank import Studio, choose_sources
 from training.baselines import bandpasses, harmonic_percussive, ideal_banded, ideal_ratio
@@ -63,6 +64,7 @@ def test_every_concept_covers_known_sources_and_every_source_has_one():
 
 def test_what_is_taught_holds_every_name_first_and_no_held_out_phrase_of_any_concept():
     unseen = {phrase for concept in concepts().values() for phrase in concept.held_out}
+    unseen_spellings = set(map(_spelling, unseen))
     owners: dict[str, str] = {}
     for concept in concepts().values():
         said = taught(concept)
@@ -72,6 +74,7 @@ def test_what_is_taught_holds_every_name_first_and_no_held_out_phrase_of_any_con
         assert not unseen & set(said)
         for name in names:
             assert owners.setdefault(name, concept.name) == concept.name
+        assert not unseen_spellings & set(map(_spelling, concept.labels))
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)

@@ -87,18 +87,18 @@ _LABELS: Final = """
 drums: drm; drums bus; drum bus; kit; drum loop; drum machine; live drums; drum mix; breakbeat; the drummer; tambores; ドラム
 kick: bd; kick out; 808 kick; kick sample; four on the floor kick; gran cassa
 snare: sd; snr; snare bottom; sn top; rimshot; snare backbeat; rullante
-hihat: hh; hat; open hat; closed hats; hi-hats; open hi-hat; charleston
+hihat: hh; hat; open hat; closed hats; open hi-hat; charleston
 cymbals: oh; oh l; oh r; cymbal; overhead; becken; platillos; piatti
 crash: crash cymbals; ride bell; splash cymbal; china cymbal
-toms: tom; rack tom; tom 1; tom 2; low tom; high tom
+toms: rack tom; tom 1; tom 2; low tom; high tom
 percussion: perc; percs; shakers; conga; bongo; djembe; maracas; percussioni; schlagwerk
-claps: clap; handclap; clap track; palmas; klatschen
-bass: bs; bass di; bass amp; low end; bass 1; the bassist; basslines; ベース
+claps: clap; clap track; palmas; klatschen
+bass: bs; bass amp; low end; bass 1; the bassist; basslines; ベース
 bass guitar: bass gtr di; picked bass; bass guitars; basse électrique; precision bass
 slap bass: slapping bass; slap and pop bass; slapped bass
 fretless bass: fretless; fretless electric bass; mwah bass
 double bass: contrabajo; contrabbasso; jazz bass; bowed bass; plucked upright bass
-synth bass: moog bass; 808; bass drop; reese bass; acid bass; subs
+synth bass: moog bass; 808; bass drop; reese bass; acid bass
 guitar: gtr; gtrs; git; guitar 1; guitar bus; the guitarist; guitar riff; stringed guitar; violão
 acoustic guitar: agtr; acoustic; acoustics; acoustic strumming; unplugged guitar; chitarra acustica; western gitarre
 nylon guitar: spanish gtr; nylon; nylon string; bossa nova guitar; konzertgitarre; guitarra clásica
@@ -125,7 +125,7 @@ vocals: vocal; vocal bus; voc; vocals bus; all voices; voces; voci; gesang und s
 singing: sung voice; singing voice; bgv; backing vocals; harmonies; harmony vocals; cantando; chant choral
 lead vocals: ld vox; lead voc; vocal lead; lv; vocalist; frontman; main vocal; singer's voice; cantante
 speech: spoken; spoken voice track; talk; person speaking; podcast; voiceover; narrator; discours; conversation
-trumpet: tpt; trp; trumpet solo; tromba; flugelhorn; trumpet section
+trumpet: tpt; trp; tromba; flugelhorn; trumpet section
 trombone: tbn; bone; trombón; bass trombone; euphonium
 french horn: hn; f horn; cor; trompa; corno; horn in f
 brass: brs; brass bus; brass parts; ottoni; cuivre; blechbläser
