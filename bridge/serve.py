@@ -29,6 +29,7 @@ from engine.errors import StembridgeError
 from engine.jobs.job import JobEvent, JobState
 from engine.jobs.journal import Journal
 from engine.jobs.queue import JobQueue
+from engine.known import at_hand
 from engine.progressive import Turn, deliver
 from engine.request import (
     MAX_CONTEXT_S,
@@ -116,9 +117,13 @@ def serving(settings: Settings) -> Iterator[Running]:
                 solve_ahead(batch, shelf, on_progress=on_progress, cancelled=cancelled)
 
         def one(asked: SeparationRequest, on_progress: OnProgress) -> Separation:
-            return separate(asked, shelf, on_progress=on_progress, cancelled=cancelled, cache=cache)
+            kept = cache if asked is request else None  # a draft would only drive results out
+            return separate(asked, shelf, on_progress=on_progress, cancelled=cancelled, cache=kept)
 
-        result = deliver(request, one, on_progress=on_progress, ahead=ahead)
+        def made_before(asked: SeparationRequest) -> bool:
+            return at_hand(asked, shelf, cancelled=cancelled, cache=cache)
+
+        result = deliver(request, one, on_progress=on_progress, ahead=ahead, at_hand=made_before)
         runtimes[result.model] = result.runtime
         if result.model in shelf.names():  # a result delivered before may be of a model that is gone by now
             reasons[result.model] = shelf.open(result.model).why

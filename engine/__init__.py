@@ -9,7 +9,8 @@ masks                      models that estimate masks, and what a prompt asks of
 flow                       models that follow a velocity: sampling, long audio, candidates
 model, runtimes            SAM Audio's network in torch, and what runs the networks
 separate, cache, jobs      one request end to end, results kept by content, the queue with its journal
-progressive, drafts, passage   a draft first; its files; a region's samples on their way through a model
+progressive, drafts        drafts first, the result after them; their requests and files
+known, passage             what a result is known by; a region's samples on their way through a model
 effects                    what a host of plugins offers to do before the model and behind it
 artefact, hub, fetch       exports of a model on disk; what a hub holds, and files brought from there
 health, metrics            is this machine ready; how good is a stem

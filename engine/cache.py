@@ -87,6 +87,14 @@ class ResultCache:
             return CachedResult(key, path)
         return None
 
+    def holds_one_of(self, least_bytes: int, most_bytes: int) -> bool:
+        """Whether any result has that many bytes: none of another size need be looked for by key."""
+        try:
+            homes = [entry for entry in self.folder.iterdir() if entry.is_dir() and not entry.is_symlink()]
+            return any(least_bytes <= size <= most_bytes for home in homes for _, size, _ in _files(home))
+        except OSError:  # no cache yet, or none that can be read
+            return False
+
     def store(self, key: str, source: Path) -> bool:
         """Copies the file `source` into the cache; True when it is there now.
 

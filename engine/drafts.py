@@ -13,27 +13,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from engine.audio import inspect, resolve
-from engine.request import MAX_NAME_BYTES, SeparationRequest
+from engine.audio import inspect, resolve, sample_at
+from engine.request import MAX_NAME_BYTES, Separation, SeparationRequest
 from engine.stems import stem_name
 
 PART_S: Final = 20.0
-"""A draft around the playhead is this long, and begins `LEAD_S` before it."""
-LEAD_S: Final = 5.0
-WHOLE_S: Final = 40.0
-"""Regions up to this length have a draft of the whole."""
+"""The first draft around the playhead is this long."""
+LEAD: Final = 0.25
+"""Share of a part that lies before the playhead: one listens on from there."""
+GROWTH: Final = 3
+"""Each part is this much longer than the one before. It is separated anew, so that it has no seams; at this growth all
+parts before one cost together at most half of it."""
+LARGEST: Final = 0.5
+"""Share of the region that a part is at most. What would be longer is the whole."""
 
 logger = logging.getLogger(__name__)
 
 
-def draft_name(request: SeparationRequest) -> str:
-    """The file name of a request's draft before `.target.wav`."""
+def draft_name(request: SeparationRequest, part: int = 0) -> str:
+    """The file name of a request's draft before `.target.wav`; those of its parts, counted from 1, begin with that of
+    the whole.
+    """
     name = request.name or stem_name(request.source[0], request.prompt)
     text = json.dumps(request.to_dict(), sort_keys=True)
     mark = f".draft-{hashlib.blake2b(text.encode(errors='surrogateescape'), digest_size=4).hexdigest()}"
-    while len(os.fsencode(name + mark)) > MAX_NAME_BYTES:
+    while len(os.fsencode(name + mark)) > MAX_NAME_BYTES - len("-9"):
         name = name[:-1]
-    return name + mark
+    return name + mark + (f"-{part}" if part else "")
 
 
 def whole_draft(request: SeparationRequest) -> SeparationRequest:
@@ -41,41 +47,53 @@ def whole_draft(request: SeparationRequest) -> SeparationRequest:
     return replace(request, quality="draft", nfe=None, candidates=1, name=draft_name(request), playhead_s=None)
 
 
-def part_draft(request: SeparationRequest) -> SeparationRequest | None:
-    """The request for a draft of the part around the playhead; None where the region is short or no playhead is given.
+def part_drafts(request: SeparationRequest) -> list[SeparationRequest]:
+    """The requests for drafts of the parts around the playhead, each within the next; none where the region is short or
+    no playhead is given.
 
     A playhead outside the region stands for the nearest place in it. Raises `StembridgeError` as opening the source
     does, and `bad_region`.
     """
     if request.playhead_s is None:
-        return None
+        return []
     info = inspect(request.source)
     rate, region = info.sample_rate, resolve(request, info)
+    drafts: list[SeparationRequest] = []
     n_part = round(PART_S * rate)
-    if region.samples <= WHOLE_S * rate:
-        return None
-    start = round((request.playhead_s - LEAD_S) * rate)
-    start = min(max(start, region.start), region.end - n_part)
-    start_s, end_s = start / rate, (start + n_part) / rate
-    heard = (start_s - request.context_s, end_s + request.context_s)
-    spans = tuple(span for span in request.spans if span.start_s < heard[1] and span.end_s > heard[0])
-    if not request.prompt.strip() and not any(span.sign == "+" for span in spans):
-        return None  # what says what to take lies elsewhere
-    later_s = start_s - region.start / rate
-    position_s = None if request.position_s is None else request.position_s + later_s
-    return replace(whole_draft(request), start_s=start_s, end_s=end_s, spans=spans, position_s=position_s)
+    while n_part < LARGEST * region.samples:
+        start = round(request.playhead_s * rate - LEAD * n_part)
+        start = min(max(start, region.start), region.end - n_part)
+        heard = start - sample_at(request.context_s, rate), start + n_part + sample_at(request.context_s, rate)
+        spans = tuple(
+            span
+            for span in request.spans
+            if sample_at(span.start_s, rate) < heard[1] and sample_at(span.end_s, rate) > heard[0]
+        )
+        if request.prompt.strip() or any(span.sign == "+" for span in spans):  # else what to take is said elsewhere
+            later_s = (start - region.start) / rate
+            part = replace(
+                whole_draft(request),
+                start_s=start / rate,
+                end_s=(start + n_part) / rate,
+                spans=spans,
+                position_s=None if request.position_s is None else request.position_s + later_s,
+                name=draft_name(request, len(drafts) + 1),
+            )
+            drafts.append(part)
+        n_part *= GROWTH
+    return drafts
 
 
-def discard_drafts(request: SeparationRequest) -> None:
-    """Remove a request's drafts from its folder, those of an earlier life too.
+def discard_drafts(request: SeparationRequest, but: Separation | None = None) -> None:
+    """Remove a request's drafts from its folder, those of an earlier life too, `but` the one that took their place.
 
     A stem that was edited is the user's own now and stays. What cannot be removed is logged.
     """
     if request.quality != "progressive":
         return
-    name = draft_name(request)
+    name, stays = draft_name(request), () if but is None else (but.target, but.residual, but.manifest)
     try:
-        found = sorted(path for path in request.out_dir.iterdir() if path.name.startswith(name))
+        found = sorted(p for p in request.out_dir.iterdir() if p.name.startswith(name) and p not in stays)
     except FileNotFoundError:
         return
     except OSError as e:

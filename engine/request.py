@@ -104,8 +104,8 @@ class SeparationRequest:
     """Where the region's first sample lies on the DAW's timeline, for the stem's `bext` time reference; None takes
     the region's place in the file."""
     playhead_s: float | None = None
-    """Where the person listens, in seconds of the file: the draft of a long region is of the part around it. The
-    result does not depend on it."""
+    """Where the person listens, in seconds of the file: the drafts of a long region grow from there. The result does
+    not depend on it."""
     pre: str = ""
     """What the mixture runs through before the model hears it, in the words of whoever hosts it (`engine.effects`)."""
     post: str = ""
@@ -235,14 +235,15 @@ class Progress:
     stage: str
     """One word for a person: reading, separating, writing …"""
     eta_s: float | None
-    """Seconds left; None while it cannot be told."""
+    """Seconds left. None while it cannot be told but for what the fraction says; NaN where that would mislead."""
     draft: Draft | None = None
     """A draft that was just made."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """Stems that stand in for a result until the job ends; then their files are removed."""
+    """Stems that stand in for a result until a draft of more of it, or the end of the job; then their files are
+    removed."""
 
     stems: Separation
     offset_samples: int

@@ -6,26 +6,25 @@ source → region → model's masks → original channels at the original rate �
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from engine import models
-from engine.audio import Region, Samples, Source, SourceInfo, resolve, sample_at
-from engine.cache import ResultCache, result_key
+from engine.audio import Samples, Source, SourceInfo, resolve
+from engine.cache import ResultCache
 from engine.effects import Effects, OpenEffects, heard_digest, require_effects
 from engine.errors import Cancelled, StembridgeError
-from engine.manifest import db, manifest_of, parameters, separation_of
+from engine.known import ask_of, digest_of, identity_of, name_of, place_of
+from engine.manifest import db, manifest_of, separation_of
 from engine.manifest import stembridge_version as stembridge_version
 from engine.passage import Report, at_rate, faithful, generated, returned
 from engine.request import Progress, Separation, SeparationRequest
 from engine.resample import resampled_length
-from engine.runtime import Ask
-from engine.stems import StemFiles, find_delivered, stem_name
+from engine.stems import StemFiles, find_delivered
 
 OnProgress = Callable[[Progress], None]
 IsCancelled = Callable[[], bool]
@@ -62,13 +61,10 @@ def separate(
         info = heard.info
         region = resolve(request, info)
         report(0, "reading")
-        digest = heard_digest(_digest(original.blocks(region.read_start, region.read_end)), effects)
-        plan = model.plan(_ask(request, region, info, digest))
-        key = result_key(digest, parameters(request, region, info, model, plan))
-        name = request.name or stem_name(request.source[0], request.prompt)
-        place = _place(request, region, info)
-        identity = {"result_key": key, "keep": request.keep, "place_sample": place}
-        identity["delivered_as"] = effects.delivered_as or None if effects else None
+        digest = heard_digest(digest_of(original.blocks(region.read_start, region.read_end)), effects)
+        plan = model.plan(ask_of(request, region, info, digest))
+        name, place = name_of(request), place_of(request, region, info)
+        key, identity = identity_of(request, region, info, model, plan, digest, effects)
         delivered = find_delivered(request.out_dir, name, identity)
         if delivered is not None:
             on_progress(Progress(1, "done", 0.0))
@@ -165,12 +161,12 @@ def solve_ahead(
 
     with Source(first.source) as source:
         region = resolve(first, source.info)
-        digest = _digest(source.blocks(region.read_start, region.read_end))
-        plans = [model.plan(_ask(first, region, source.info, digest))]
+        digest = digest_of(source.blocks(region.read_start, region.read_end))
+        plans = [model.plan(ask_of(first, region, source.info, digest))]
         for other in requests[1:]:
             with contextlib.suppress(StembridgeError):
                 if shares_region(other, first) and models.choose(other) == name:
-                    plans.append(model.plan(_ask(other, resolve(other, source.info), source.info, digest)))
+                    plans.append(model.plan(ask_of(other, resolve(other, source.info), source.info, digest)))
         rate = model.card.grid.sample_rate
         n_samples = resampled_length(region.read_end - region.read_start, source.info.sample_rate, rate)
         model.solve_ahead(at_rate(source, region, rate), n_samples, plans, step)
@@ -190,7 +186,7 @@ def hear_ahead(request: SeparationRequest, shelf: models.Shelf, cancelled: IsCan
     with Source(request.source) as source:
         info, region, rate = source.info, resolve(request, source.info), model.card.grid.sample_rate
         step(0.0)
-        key = _ask(request, region, info, _digest(source.blocks(region.read_start, region.read_end))).mixture_key
+        key = ask_of(request, region, info, digest_of(source.blocks(region.read_start, region.read_end))).mixture_key
         n_samples = resampled_length(region.read_end - region.read_start, info.sample_rate, rate)
         model.hear_ahead(at_rate(source, region, rate), n_samples, key, step)
     logger.info("%s: heard ahead", request.source[0].name)
@@ -222,36 +218,3 @@ def _treat(files: StemFiles, through: OpenEffects, n_samples: int, report: Repor
 
 def _opened(effects: Effects | None, info: SourceInfo) -> AbstractContextManager[OpenEffects | None]:
     return effects.open(info.sample_rate, info.channels) if effects else nullcontext()
-
-
-def _place(request: SeparationRequest, region: Region, info: SourceInfo) -> int:
-    """The timeline sample of the region's start."""
-    return region.start if request.position_s is None else sample_at(request.position_s, info.sample_rate)
-
-
-def _ask(request: SeparationRequest, region: Region, info: SourceInfo, digest: str) -> Ask:
-    """The request in the model's terms: spans counted from the first sample it hears."""
-    origin_s = region.read_start / info.sample_rate
-    length_s = (region.read_end - region.read_start) / info.sample_rate
-    spans = tuple(
-        replace(span, start_s=max(0.0, span.start_s - origin_s), end_s=min(length_s, span.end_s - origin_s))
-        for span in request.spans
-    )
-    key = f"{digest}:{info.sample_rate}:{info.channels}"
-    return Ask(
-        request.prompt,
-        spans,
-        request.quality,
-        request.nfe,
-        request.seed,
-        request.candidates,
-        key,
-        request.schedule,
-    )
-
-
-def _digest(blocks: Iterable[Samples]) -> str:
-    digest = hashlib.blake2b(digest_size=32)
-    for block in blocks:
-        digest.update(block.data)
-    return digest.hexdigest()

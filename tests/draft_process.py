@@ -1,4 +1,4 @@
-"""An engine's queue in a process of its own that makes the first of two drafts, says so, and never comes to more: to be killed.
+"""An engine's queue in a process of its own that makes one of two drafts and says so, and no more: to be killed.
 
 Run as a script: `draft_process.py JOURNAL SONG`.
 """

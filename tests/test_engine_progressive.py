@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -228,7 +229,7 @@ def test_the_first_draft_of_a_long_region_is_the_part_around_the_playhead(
 @given(st.integers(0, 4_000), st.integers(1, 40_000), st.integers(-100, 50_000), st.integers(0, 90))
 def test_each_part_holds_the_one_before_and_lies_in_the_region(start: int, n: int, playhead: int, context: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        info = SourceInfo(48_017, 50_000, 2)
+        info = SourceInfo((Path("/a.wav"),), 48_017, 2, 50_000, ("WAV/FLOAT",))
         patch.setattr("engine.drafts.inspect", lambda source: info)
         end = min(start + n, 50_000)
         request = SeparationRequest(
@@ -244,8 +245,8 @@ def test_each_part_holds_the_one_before_and_lies_in_the_region(start: int, n: in
         patch.setattr("engine.drafts.PART_S", 97 / info.sample_rate)
         parts = [resolve(part, info) for part in part_drafts(request)]
     assert [part.samples for part in parts] == [97 * GROWTH**k for k in range(len(parts))]
-    assert bool(parts) == (97 < LARGEST * (end - start))
-    for one, other in zip(parts, [*parts[1:], resolve(request, info)], strict=True):
+    assert bool(parts) == (LARGEST * (end - start) > 97)
+    for one, other in pairwise([*parts, resolve(request, info)]):
         assert other.start <= one.start
         assert one.end <= other.end
     if parts:
@@ -263,7 +264,7 @@ def test_short_regions_and_those_without_a_playhead_are_drafted_whole(song: Path
 
 def test_spans_elsewhere_are_left_out_of_a_parts_request(song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.drafts.PART_S", 4.0)
-    near, far, farther = Span("+", 50.0, 51.0), Span("-", 62.0, 63.0), Span("+", 80.0, 81.0)
+    near, far, farther = Span("+", 50.0, 51.0), Span("-", 62.0, 63.0), Span("+", 84.0, 85.0)
     parts = part_drafts(ask(song, spans=(near, far, farther), playhead_s=50.0))
     assert [part.spans for part in parts] == [(near,), (near, far), (near, far)]  # of 4, 12 and 36 s
     nameless = replace(ask(song, spans=(far, Span("+", 62.0, 62.5))), prompt="", playhead_s=50.0)
@@ -289,7 +290,7 @@ class Told:
         return [p.draft for p, _ in self.seen if p.draft is not None]
 
 
-@pytest.mark.parametrize(("kind", "n_drafts"), [("flow", 4), ("prompted", 3)])
+@pytest.mark.parametrize(("kind", "n_drafts"), [("flow", 4), ("mask", 3)])
 def test_the_drafts_grow_from_the_playhead_each_in_the_place_of_the_last(
     song: Path, monkeypatch: pytest.MonkeyPatch, kind: str, n_drafts: int
 ) -> None:
@@ -324,14 +325,14 @@ def test_the_drafts_grow_from_the_playhead_each_in_the_place_of_the_last(
 def test_a_time_left_is_told_where_it_is_the_whole_jobs(song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "choose", lambda request: "fake")
     told = {}
-    for kind in ("flow", "prompted"):
+    for kind in ("flow", "mask"):
         monkeypatch.setattr(models, "find", lambda name, kind=kind: SimpleNamespace(kind=kind))
         seen = Told(ask(song, playhead_s=45.0))
         deliver(ask(song, playhead_s=45.0), Made(), on_progress=seen)
         told[kind] = [p.eta_s for p, _ in seen.seen]
     assert all(eta_s is not None and math.isnan(eta_s) for eta_s in told["flow"][:-3])
-    assert set(told["prompted"][:-3]) == {None}  # the queue draws it from the fraction, which is true to the work
-    assert told["flow"][-3:] == told["prompted"][-3:] == [1.0, 1.0, 0.0]
+    assert set(told["mask"][:-3]) == {None}  # the queue draws it from the fraction, which is true to the work
+    assert told["flow"][-3:] == told["mask"][-3:] == [1.0, 1.0, 0.0]
     meter = ProgressMeter(0.0)
     shown = [meter.update(Progress(n / 10, "", eta_s), 10.0 * n)[0].eta_s for n, eta_s in enumerate(
         [None, None, math.nan, math.nan, 50.0, math.nan, None], 1
@@ -442,7 +443,8 @@ def test_the_result_does_not_depend_on_the_playhead(
 
 def both(stems: Separation) -> np.ndarray:
     """What is heard of a draft's stems together."""
-    assert stems.target is not None and stems.residual is not None
+    assert stems.target is not None
+    assert stems.residual is not None
     return np.asarray(sum(soundfile.read(path, dtype="float32")[0] for path in (stems.target, stems.residual)))
 
 

@@ -38,6 +38,7 @@ def extract(
     from bridge.asking.intake import to_request
     from bridge.asking.paths import local_policy
     from bridge.plugins.rendering import separate
+    from engine.known import at_hand
     from engine.models import Shelf
     from engine.progressive import deliver
 
@@ -61,7 +62,9 @@ def extract(
             if progress.draft is not None and not as_json:
                 write_draft(progress.draft.stems)
 
-        separation = deliver(request, one, on_progress=tell)
+        separation = deliver(
+            request, one, on_progress=tell, at_hand=lambda asked: at_hand(asked, shelf, cancelled=stopped)
+        )
     if as_json:
         console.write_json(separation.to_dict())
     else:

@@ -33,12 +33,13 @@ class ProgressMeter:
 
         The fraction is held in 0 to 1 and never falls (NaN counts as no news). The engine's own ETA is used where it
         gives one, else elapsed time and fraction make one; either way the shown ETA counts down with the clock and
-        moves towards the estimate with a time constant of `ETA_SMOOTHING_S`.
+        moves towards the estimate with a time constant of `ETA_SMOOTHING_S`. None is shown while the engine's is NaN.
         """
         was_complete = self._fraction >= 1.0
         if reported.fraction > self._fraction:
             self._fraction = min(reported.fraction, 1.0)
-        self._eta_s = self._smooth(self._estimate(reported.eta_s, now_s), now_s)
+        misleads = reported.eta_s is not None and math.isnan(reported.eta_s) and self._fraction < 1.0
+        self._eta_s = None if misleads else self._smooth(self._estimate(reported.eta_s, now_s), now_s)
         self._updated_s = now_s
         complete = self._fraction >= 1.0
         due = (complete and not was_complete) or now_s - self._sent_s >= MIN_INTERVAL_S
