@@ -230,6 +230,30 @@ def test_what_does_not_open_falls_back_one_step_at_a_time(monkeypatch: pytest.Mo
     assert caught.value.code == "out_of_memory"
 
 
+def test_two_that_fail_for_the_same_reason_say_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_driver() -> Any:
+        raise StembridgeError("runtime_missing", "There is no driver for the GPU.", "Install it.")
+
+    plans = [Candidate("tensorrt", p, True, f"the {p} plan", no_driver) for p in ("fp16", "fp32")]
+    offer(monkeypatch, *plans, CPU_EXPORT)
+    assert open_flow(BUNDLE, Path()).why.count("The fp16 plan is not used: There is no driver for the GPU.") == 1
+    offer(monkeypatch, *plans)
+    with pytest.raises(StembridgeError) as caught:
+        open_flow(BUNDLE, Path())
+    assert caught.value.text.count("no driver") == 1
+
+
+def test_what_takes_answers_as_the_truth_says_why_a_rough_export_cannot_give_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rough = Candidate("onnx", "int8", True, "the int8 export for onnxruntime", lambda: Runtime("onnx:cpu"))
+    offer(monkeypatch, rough)
+    assert open_flow(BUNDLE, Path()).runtime == "onnx:cpu"
+    with pytest.raises(StembridgeError, match="The int8 export for onnxruntime errs too much for this") as caught:
+        open_flow(BUNDLE, Path(), exact=True)
+    assert caught.value.code == "runtime_missing"
+
+
 def test_a_choice_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choice() == Choice("auto", "auto")
     monkeypatch.setenv(offering.VARIABLE, "CUDA")

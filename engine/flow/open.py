@@ -54,9 +54,11 @@ def open_flow(bundle: Bundle, text_folder: Path, *, exact: bool = False) -> Flow
     wanted = choice()
     reasons: list[str] = []
     aside: list[str] = []
+    too_rough: list[str] = []
     last: StembridgeError | None = None
     for candidate in candidates(bundle, text_folder, wanted, reasons):
         if exact and candidate.precision in _ROUGH and wanted.precision == "auto":
+            too_rough.append(f"{_capital(candidate.words)} errs too much for this.")
             continue
         try:
             runtime, found = _verified(bundle, text_folder, candidate, wanted)
@@ -68,7 +70,8 @@ def open_flow(bundle: Bundle, text_folder: Path, *, exact: bool = False) -> Flow
                 aside.append(reason)
                 continue
             logger.warning("%s: %s %s", bundle.name, reason, e.remedy)
-            reasons.append(reason)
+            if not any(before.endswith(e.text) for before in reasons):  # of two plans without a driver
+                reasons.append(reason)
             continue
         if candidate.precision != "fp32":
             runtime = Careful(runtime, partial(_exact, bundle, text_folder, candidate))
@@ -77,13 +80,13 @@ def open_flow(bundle: Bundle, text_folder: Path, *, exact: bool = False) -> Flow
         logger.info("%s: %s", bundle.name, why)
         return FlowModel(bundle, runtime, note=note, why=why)
     if last is None:
-        said = " ".join(reasons) or "Nothing that can run it is installed or exported."
+        said = " ".join([*too_rough, *reasons]) or "Nothing that can run it is installed or exported."
         raise StembridgeError(
             "runtime_missing",
             f"There is no runtime for {bundle.name}{f', and {wanted.words}' if wanted.words else ''}. {said}",
             f"Set {VARIABLE} and {PRECISION_VARIABLE} to auto, or make one: {_export_of(bundle.name, wanted)}",
         )
-    before = " ".join([*aside, *reasons][:-1])
+    before = " ".join(reason for reason in [*aside, *reasons] if not reason.endswith(last.text))
     raise StembridgeError(last.code, f"{before} {last.text}".strip(), last.remedy) from last
 
 
