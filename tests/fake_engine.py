@@ -40,6 +40,8 @@ class Rehearsal:
     started: threading.Event = field(default_factory=threading.Event)
     draft: Draft | None = None
     """Told of before it waits."""
+    more_drafts: list[Draft] = field(default_factory=list)
+    """Told of after that one."""
 
     def __post_init__(self) -> None:
         self.hold.set()
@@ -51,7 +53,8 @@ class Rehearsal:
         for n in range(self.n_progress):
             on_progress(Progress(n / self.n_progress, "separating", None))
         if self.draft is not None:
-            on_progress(Progress(0.9, "refining", None, self.draft))
+            for draft in (self.draft, *self.more_drafts):
+                on_progress(Progress(0.9, "refining", None, draft))
         self.started.set()
         while not self.hold.wait(0.01):
             if cancelled():

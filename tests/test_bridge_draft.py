@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 from fake_engine import LIMIT_S, FakeEngine, fake_engine
@@ -64,10 +67,11 @@ def test_a_draft_is_told_before_the_end_and_only_while_the_job_goes_on(engine: F
         stands = client.ask(JobStatus("r2", job))
         assert (stands.state, stands.target) == ("running", "")
         assert (stands.draft_target, stands.draft_residual) == (str(STEMS.target), str(STEMS.residual))
+        assert (stands.draft_offset, stands.draft_samples) == (480_000, 960_000)
         engine.run.hold.set()
         until(lambda: client.ask(JobStatus("r3", job)).state == "done")
         ended = client.ask(JobStatus("r4", job))
-        assert (ended.draft_target, ended.draft_residual) == ("", "")
+        assert (ended.draft_target, ended.draft_residual, ended.draft_offset, ended.draft_samples) == ("", "", 0, 0)
         assert ended.target
         told: list[api.Event] = []
         while not told or not isinstance(told[-1], api.JobDone):
@@ -188,20 +192,73 @@ def test_a_prefetch_is_encoded_between_jobs_and_its_region_is_the_submits(
     assert read_intent(request.prompt) is None  # only a model of any prompt is asked
 
 
-def test_the_engine_delivers_a_draft_and_then_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def song_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Long enough for two drafts around a playhead: of half a second, and of three halves."""
     monkeypatch.setattr("engine.drafts.PART_S", 0.5)
-    source = tmp_path / "song.wav"
-    soundfile.write(source, make_mixture(2 * 44_100), 44_100, subtype="FLOAT")
-    fields = {"path": str(source), "prompt": "vocals", "quality": "progressive", "playhead": 1.0}
-    heard: list[api.JobDraft] = []
-    with serving(settings_in(tmp_path)) as running, Client(running.port) as client:
-        done = client.wait(client.submit(fields), on_draft=heard.append, timeout_s=LIMIT_S)
-    (draft,) = heard
-    assert ".draft-" in draft.target
-    assert soundfile.info(done.target).frames == 2 * 44_100
-    assert sorted(path.name for path in Path(done.target).parent.iterdir()) == sorted(
-        Path(path).name for path in (done.manifest, done.residual, done.target)
-    )
+    path = tmp_path / "song.wav"
+    soundfile.write(path, make_mixture(round(3.5 * RATE)), RATE, subtype="FLOAT")
+    return path
+
+
+RATE = 44_100
+
+
+def test_drafts_grow_around_the_playhead_and_then_the_result_comes(tmp_path: Path, song_file: Path) -> None:
+    mixture = soundfile.read(song_file, dtype="float32")[0]
+    heard: list[tuple[api.JobDraft, api.JobAnswer, np.ndarray]] = []
+    with serving(settings_in(tmp_path)) as running, Client(running.port) as client, Client(running.port) as late:
+
+        def on_draft(draft: api.JobDraft) -> None:
+            stands = late.ask(JobStatus(f"s{len(heard)}", draft.job))
+            with contextlib.suppress(soundfile.LibsndfileError):  # a larger one may be there by now
+                stems = [soundfile.read(path, dtype="float32")[0] for path in (draft.target, draft.residual)]
+                heard.append((draft, stands, np.asarray(sum(stems))))
+
+        def result(name: str, **fields: Any) -> api.JobAnswer:
+            asked = {"path": str(song_file), "prompt": "vocals", "name": name, **fields}
+            return client.wait(client.submit(asked), on_draft=on_draft, timeout_s=LIMIT_S)
+
+        done = result("heard", quality="progressive", playhead=1.5)
+        plain = result("plain", quality="progressive")
+        n_drafts = len(heard)
+        again = result("again", quality="progressive", playhead=0.7)
+    assert 1 <= n_drafts <= 2
+    assert len(heard) == n_drafts  # what is kept is delivered without one
+    assert Path(again.target).read_bytes() == Path(done.target).read_bytes() == Path(plain.target).read_bytes()
+    assert len({draft.target for draft, _, _ in heard}) == n_drafts
+    for draft, stands, samples in heard:
+        assert draft.offset in (round(1.375 * RATE), round(1.125 * RATE))
+        assert len(samples) == round((0.5 if draft.offset == round(1.375 * RATE) else 1.5) * RATE)
+        assert np.abs(samples - mixture[draft.offset : draft.offset + len(samples)]).max() <= 1e-6
+        assert ".draft-" in draft.target
+        if stands.draft_target:  # the newest: this one, or the next
+            assert (stands.draft_offset, stands.draft_samples) in (
+                (round(1.375 * RATE), round(0.5 * RATE)),
+                (round(1.125 * RATE), round(1.5 * RATE)),
+            )
+    left = {path.name.split(".", 1)[1] for path in Path(done.target).parent.iterdir()}
+    assert left == {"json", "residual.wav", "target.wav"}
+    assert soundfile.info(done.target).frames == round(3.5 * RATE)
+
+
+def test_each_draft_is_told_and_the_newest_is_what_a_late_client_gets(engine: FakeEngine) -> None:
+    larger = Draft(replace(STEMS, target=OUT / "Lead.draft-0a1b2c3d-2.target.wav", samples=2_880_000), 100_000)
+    engine.run.more_drafts = [larger]
+    with Client(engine.port) as client:
+        job = client.submit(song(engine, quality="progressive"))
+        told: list[api.JobDraft] = []
+        while len(told) < 2:
+            event = client.event(LIMIT_S)
+            assert event is not None
+            told += drafts_in([event])
+        stands = client.ask(JobStatus("r1", job))
+        engine.run.hold.set()
+    assert [(draft.target, draft.offset) for draft in told] == [
+        (str(STEMS.target), 480_000),
+        (str(larger.stems.target), 100_000),
+    ]
+    assert (stands.draft_target, stands.draft_offset, stands.draft_samples) == (told[1].target, 100_000, 2_880_000)
 
 
 # The command line

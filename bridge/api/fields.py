@@ -108,8 +108,8 @@ FIELDS: Final[dict[str, Field]] = {
         Field(
             "playhead",
             "time",
-            "where you listen, in the file: the draft of a long region is of the part around it (`quality` "
-            "`progressive`); the result does not depend on it",
+            "where you listen, in the file: of a long region (more than 40 s) the 20 s around it are drafted first, "
+            "then parts three times as long (`quality` `progressive`); the result does not depend on it",
             "14.0",
         ),
         Field(

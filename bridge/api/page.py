@@ -163,8 +163,9 @@ honoured), and the user's state folder elsewhere.
   `residual`, `manifest`, `sample_rate`, `channels`, `samples`, `position_samples` (the timeline place of the stem's
   first sample), `null_db`, `prompt`, `name` and `note` (what to know of the
   stems, for a person); what is not known is null. While a job goes on that has a draft, `draft_target`,
-  `draft_residual`, `draft_samples` and `draft_position_samples` tell of it. Remove it when you have acted on a final
-  state. A job that outlives the engine is told under its RID by the next one.
+  `draft_residual`, `draft_samples` and `draft_position_samples` tell of the newest; other paths than before are a draft
+  of more, which replaces it. Remove the file when you have acted on a final state. A job that outlives the engine is
+  told under its RID by the next one.
 - `engine.json` is renewed every {HEARTBEAT_S:g} s while the engine runs: `pid`, `version`, `api`, `time_s` (Unix time),
   `port`. When it is older than 10 s, no engine runs.
 

@@ -172,8 +172,14 @@ class JobAnswer(Answer):
         example="This model takes all voices together.",
         default="",
     )
-    draft_target: str = arg("s", "path of a draft's target while the job goes on; else empty", example="", default="")
-    draft_residual: str = arg("s", "path of a draft's residual, likewise", example="", default="")
+    draft_target: str = arg(
+        "s", "path of the newest draft's target while the job goes on; else empty", example="", default=""
+    )
+    draft_residual: str = arg("s", "path of its residual, likewise", example="", default="")
+    draft_offset: int = arg(
+        "h", "where in the region that draft begins; 0 where there is none", unit="sample", example=0, default=0
+    )
+    draft_samples: int = arg("h", "how long it is; 0 where there is none", unit="sample", example=0, default=0)
 
 
 @dataclass(frozen=True)
@@ -226,8 +232,11 @@ class JobProgress(Event):
 
 @dataclass(frozen=True)
 class JobDraft(Event):
-    """A draft is on disk, to be heard while the job goes on. Its files are removed when the job ends, however it ends:
-    copy what you want to keep. Only jobs of `quality` `progressive` have one.
+    """A draft is on disk, to be heard while the job goes on. Only jobs of `quality` `progressive` have one. Where the
+    region is long and the request has a `playhead`, several come: each holds all of the one before, which it replaces,
+    and begins at an `offset` of its own. A draft's files are removed soon after the next is told, and when the job
+    ends, however it ends: copy what you want to keep. Where one is gone before you have read it, a newer one, or the
+    end, is there to be asked for.
     """
 
     address: ClassVar[str] = "/stembridge/job/draft"
@@ -243,7 +252,7 @@ class JobDraft(Event):
     residual: str = arg("s", "path of the draft's residual; empty when it is not kept", example="")
     offset: int = arg(
         "h",
-        "where in the region the draft begins: 0, or later when it is of the part around the `playhead`",
+        "where in the region the draft begins: 0, or later when it is of a part around the `playhead`",
         unit="sample",
         example=0,
     )

@@ -44,7 +44,7 @@ def event_message(event: JobEvent) -> api.Event:
 def snapshot(rid: str, job: Job) -> api.JobAnswer:
     """How a job stands."""
     stands = (job.id, job.state.value, fraction(job), _stage(job), _eta_s(job))
-    return api.JobAnswer(rid, *stands, *_error(job), *_paths(job), note(job), *draft_paths(job))
+    return api.JobAnswer(rid, *stands, *_error(job), *_paths(job), note(job), *draft_paths(job), *_draft_place(job))
 
 
 def session_stem(session: str, track: str, job: Job) -> api.SessionStem:
@@ -69,10 +69,17 @@ def note(job: Job) -> str:
 
 
 def draft_paths(job: Job) -> tuple[str, str]:
-    """The draft's target and residual, while the job goes on; empty where there is none."""
+    """The newest draft's target and residual, while the job goes on; empty where there is none."""
     if job.draft is None or job.state.final:
         return ("", "")
     return _path(job.draft.stems.target), _path(job.draft.stems.residual)
+
+
+def _draft_place(job: Job) -> tuple[int, int]:
+    """Where in the region the newest draft begins and how long it is, in samples; zeros where there is none."""
+    if job.draft is None or job.state.final:
+        return (0, 0)
+    return job.draft.offset_samples, job.draft.stems.samples
 
 
 def _stage(job: Job) -> str:

@@ -32,7 +32,7 @@ Candidates = Annotated[int | None, typer.Option(help="Seeds a generative model t
 Context = Annotated[float | None, typer.Option(help="Seconds heard around the region and not returned.")]
 Playhead = Annotated[
     float | None,
-    typer.Option(help="Where you listen, in seconds of the file: a long region's draft is of the part around it."),
+    typer.Option(help="Where you listen, in seconds of the file: a long region's drafts grow from there."),
 ]
 Output = Annotated[str | None, typer.Option(help="faithful (the mixture, masked) or generative (the model's own).")]
 Name = Annotated[str | None, typer.Option(help="The stems' file name before .target.wav.")]
