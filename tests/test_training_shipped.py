@@ -49,7 +49,7 @@ def test_it_is_whole_and_at_most_30_mb(bundle):
 
 
 def test_every_phrase_it_answers_is_one_that_training_knows(bundle):
-    known = {phrase.casefold() for c in concepts().values() for phrase in (*c.phrases, *c.held_out)}
+    known = {phrase.casefold() for c in concepts().values() for phrase in c.phrases + c.labels}
     assert set(bundle.facts["text_alone"]) <= known
     assert set(bundle.facts["with_spans"]) <= known
     assert {name.casefold() for name in bundle.facts["answers"]} <= set(bundle.facts["text_alone"])

@@ -175,8 +175,9 @@ def _headwords(names: Sequence[str]) -> list[str]:
 
 
 def _phrases(names: Sequence[str]) -> list[str]:
-    """What their concepts are called: the phrases trained on."""
-    return [phrase.casefold() for name in names for phrase in concepts()[name].phrases]
+    """What their concepts are called: the phrases and labels trained on."""
+    asked = [concepts()[name] for name in names]
+    return [phrase.casefold() for concept in asked for phrase in concept.phrases + concept.labels]
 
 
 def _write(
