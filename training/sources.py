@@ -92,7 +92,7 @@ MATERIAL: Final = (
     ("speech made with eSpeak NG (Debian espeak-ng)", "output of a program", "training: speech, crowd"),
     ("voices of Flite: slt, rms, awb, kal16 (Debian flite)", "free, with notice", "training: speech, crowd"),
     ("own synthesis (training/synthesis.py)", "Apache-2.0", "training: strings, FM, synths, singer"),
-    ("Frets on Fire songs by Sectoid (Debian)", "MIT", "training: their guitars, recorded apart, and the bands around them"),
+    ("Frets on Fire songs by Sectoid (Debian)", "MIT", "training: guitars recorded apart, and their bands"),
     ("TimGM6mb (Debian timgm6mb-soundfont)", "GPL-2", "test only: unseen instruments"),
     ("Black Pearl and Red Zeppelin (Debian avldrums.lv2-soundfont)", "CC-BY-SA-3.0", "test only: unseen kits"),
     ("Frets on Fire songs by Muldjord (Debian)", "CC-BY-SA-3.0", "test only: real guitars in real mixes"),
