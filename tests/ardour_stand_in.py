@@ -45,13 +45,15 @@ def mixture_of(fields: dict[str, Any]) -> tuple[np.ndarray, int]:
 
 class StandIn:
     """Serves one mailbox from a thread. What a test may set: `holding` keeps requests unanswered, `losing` deletes the
-    stems it makes, `drafting` makes drafts where they are asked for, `torn_first` writes half a status file before the
-    whole one, `rate_told_hz` is said of it."""
+    stems it makes, `drafting` makes drafts where they are asked for (of the `parts` of the region, in s, one after the
+    other as `grow` says), `torn_first` writes half a status file before the whole one, `rate_told_hz` is said of it."""
 
     def __init__(self, mailbox: Path, out_dir: Path, api: int) -> None:
         self.mailbox, self.out_dir, self.api = mailbox, out_dir, api
         self.requests: list[dict[str, Any]] = []
         self.holding = self.losing = self.torn_first = self.drafting = False
+        self.parts: list[tuple[float, float]] = []
+        self.offsets: dict[str, int] = {}
         self.rate_told_hz: int | None = None
         self.alive = True
         self._stop = threading.Event()
@@ -101,11 +103,23 @@ class StandIn:
         else:
             self._status(fields["rid"], state="queued")
             if self.drafting and fields.get("quality") == "progressive":
-                self._draft(fields)
+                self._draft(fields, 0)
             self._waiting.append(fields)
 
-    def _stems(self, fields: dict[str, Any], share: float, mark: str) -> tuple[dict[str, Path], np.ndarray, int]:
+    def grow(self, n: int) -> None:
+        """Tells of the draft number `n` of what waits, from 0, and takes the earlier ones away."""
+        with self._lock:
+            for fields in self._waiting:
+                self._draft(fields, n)
+                for path in self.out_dir.glob(f"*{DRAFT}*.wav"):
+                    if f"{DRAFT}-{n}." not in path.name:
+                        path.unlink()
+
+    def _stems(
+        self, fields: dict[str, Any], share: float, mark: str, part: slice = slice(None)
+    ) -> tuple[dict[str, Path], np.ndarray, int]:
         mixture, rate_hz = mixture_of(fields)
+        mixture = mixture[part]
         target = mixture * np.float32(share)
         paths = {}
         for kind, samples in (("target", target), ("residual", mixture - target)):
@@ -113,9 +127,13 @@ class StandIn:
             soundfile.write(paths[kind], samples, rate_hz, subtype="FLOAT")
         return paths, mixture, rate_hz
 
-    def _draft(self, fields: dict[str, Any]) -> None:
-        """A quarter of the mixture, to be told from the result."""
-        paths, mixture, rate_hz = self._stems(fields, 0.25, DRAFT)
+    def _draft(self, fields: dict[str, Any], n: int) -> None:
+        """A quarter of the mixture, an eighth of it the next time …: to be told from the result."""
+        part = slice(None)
+        if n < len(self.parts):
+            part = slice(*(round(time_s * fields["rate"]) for time_s in self.parts[n]))
+        paths, mixture, rate_hz = self._stems(fields, 0.25 / 2**n, f"{DRAFT}-{n}", part)
+        self.offsets[fields["rid"]] = part.start or 0
         self._status(
             fields["rid"],
             state="running",
@@ -124,13 +142,17 @@ class StandIn:
             prompt=fields.get("prompt") or "vocals",
             sample_rate=rate_hz,
             channels=mixture.shape[1],
+            draft_samples=len(mixture),
+            draft_position_samples=fields["position"] + (part.start or 0),
             **{f"draft_{kind}": str(path) for kind, path in paths.items()},
         )
 
     def _render(self, fields: dict[str, Any]) -> None:
         paths, mixture, rate_hz = self._stems(fields, 0.5, "")
         for kind, path in paths.items():
-            path.with_name(f"{fields['name']}{DRAFT}.{kind}.wav").unlink(missing_ok=True)
+            for draft in self.out_dir.glob(f"*{DRAFT}*.{kind}.wav"):
+                if draft.name.startswith(fields["name"] + DRAFT):
+                    draft.unlink()
             if self.losing:
                 path.unlink()
         if self.torn_first:

@@ -93,7 +93,8 @@ class OscStandIn(StandIn):
         keys = ("code", "text", "manifest", "target", "residual", "note", "draft_target", "draft_residual")
         words = [s.get(key) or "" for key in keys]
         numbers = s.get("fraction", 0.0), s.get("stage", ""), -1.0 if s["eta_s"] is None else s["eta_s"]
-        return api.JobAnswer(rid, request.job, s["state"], *numbers, *words)
+        place = (self.offsets[of], s["draft_samples"]) if "draft_samples" in s else ()
+        return api.JobAnswer(rid, request.job, s["state"], *numbers, *words, *place)
 
     def _take(self, fields: dict[str, Any]) -> None:
         if fields["op"] == "submit" and not fields.get("prompt", fields.get("track")):

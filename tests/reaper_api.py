@@ -9,6 +9,8 @@ import soundfile
 from reaper_project import Item, Source, Take, Track
 from reaper_signatures import SIGNATURES, SINCE_7_62, Accessor, Array, Marker
 
+WHAT_IT_PLAYS = ("D_POSITION", "D_LENGTH", "D_STARTOFFS", "D_FADEINLEN", "D_FADEOUTLEN")
+
 
 class ProjectFunctions:
     """What `reaper.*` does to `tracks`; nothing is changed outside an undo block."""
@@ -26,7 +28,7 @@ class ProjectFunctions:
     _unmarked = False
 
     def _changes(self, take: Take | None = None) -> None:
-        """Only the sound of a take that plays already may change without an undo step, and REAPER must be told."""
+        """Only what a take that plays already plays may change without an undo step, and REAPER must be told."""
         if self._in_block == 0 and take is not None and take.source is not None:
             self._unmarked = True
             return
@@ -123,7 +125,8 @@ class ProjectFunctions:
         return float(self.tracks.index(track) + 1) if key == "IP_TRACKNUMBER" else track.values[key]
 
     def _set(self, holder: Any, key: str, value: float) -> bool:
-        self._changes()
+        take = holder.takes[0] if isinstance(holder, Item) and holder.takes else holder
+        self._changes(take if isinstance(take, Take) and key in WHAT_IT_PLAYS else None)
         assert key in holder.values, key
         holder.values[key] = float(value)
         return True

@@ -53,6 +53,7 @@ class Host(ProjectFunctions):
         self.ext_state: dict[tuple[str, str], str] = {}
         self.project_ext: dict[str, str] = {}
         self.play_state = 0
+        self.play_s = self.cursor_s = 0.0
         self.running: list[Script] = []
         self.tick_s: list[float] = []
         self.built_peaks: list[str] = []
@@ -267,3 +268,9 @@ class Host(ProjectFunctions):
 
     def _GetPlayState(self, _: Script) -> int:
         return self.play_state
+
+    def _GetPlayPositionEx(self, _: Script, project: object) -> float:
+        return self.play_s
+
+    def _GetCursorPositionEx(self, _: Script, project: object) -> float:
+        return self.cursor_s

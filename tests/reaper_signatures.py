@@ -82,6 +82,8 @@ SIGNATURES = {
     "GetProjectPathEx": "proj str?",
     "RecursiveCreateDirectory": "str int",
     "GetPlayState": "",
+    "GetPlayPositionEx": "proj",
+    "GetCursorPositionEx": "proj",
     "ExecProcess": "str int",
     "GetOS": "",
     "GetSet_LoopTimeRange2": "proj bool bool num num bool",

@@ -1,5 +1,5 @@
 -- Brings one gesture's stems in: copies them into the project a little in each tick, then places all in one undo point.
--- Stems of a draft come in the same way; what takes their place later only changes the file that their items play.
+-- Stems of a draft come in the same way; what takes their place later changes the file that their items play, and how much.
 local sb = ...
 
 sb.answers = {} -- rid → final status
@@ -27,6 +27,22 @@ local function stem_name(entry, kind)
 	return entry.piece.track .. (kind == "target" and " · " or " · no ") .. (sb.known(entry).prompt or "stem")
 end
 
+-- The copies of drafts have names of their own: REAPER keeps what it has drawn of a file, and Redo needs the earlier ones.
+local function draft_mark(status)
+	if not status.is_draft then return "" end
+	return status.n > 1 and ".draft." .. status.n or ".draft"
+end
+
+-- The copies of a draft that does not come in.
+local function drop(stems)
+	for kind, path in pairs(stems.files) do
+		if stems.sources[kind] then reaper.PCM_Source_Destroy(stems.sources[kind]) end
+		os.remove(path)
+	end
+	stems.failed = true
+	sb.pass_draft(stems.entry)
+end
+
 -- Begins to bring one gesture in: what is to be copied, what is wrong.
 function sb.begin_arriving(entries)
 	arriving = { entries = {}, stems = {}, problems = {}, to_copy = {}, nameless = {} }
@@ -45,7 +61,7 @@ function sb.begin_arriving(entries)
 			if gone then
 				for _ = 1, 2 do table.remove(arriving.to_copy) end
 				if status.is_draft then
-					sb.drafts[entry.rid] = false -- the result has just taken its place
+					sb.pass_draft(entry) -- another draft, or the result, has just taken its place
 				else
 					table.insert(arriving.problems, line(entry, "the stem " .. gone .. " is no longer on the disk. Please ask again."))
 				end
@@ -68,8 +84,7 @@ function sb.copy_stems(deadline_s)
 			repeat copy = table.remove(arriving.to_copy, 1) until not copy or not copy.stems.failed
 			if not copy then return false end
 			local name = sb.file_name(stem_name(copy.stems.entry, copy.kind)) .. " " -- which may have been cut short
-				.. copy.stems.entry.rid:gsub("^reaper%-", "") .. (sb.known(copy.stems.entry).is_draft and ".draft." or ".")
-				.. copy.kind .. ".wav"
+				.. copy.stems.entry.rid:gsub("^reaper%-", "") .. draft_mark(sb.known(copy.stems.entry)) .. "." .. copy.kind .. ".wav"
 			local why
 			copy.work, why = sb.begin_copy(copy.from, name)
 			copy.failed = not copy.work and why
@@ -82,7 +97,7 @@ function sb.copy_stems(deadline_s)
 			if more == nil then
 				copy.stems.failed = true
 				if sb.known(copy.stems.entry).is_draft then
-					sb.drafts[copy.stems.entry.rid] = false -- it is said of the result, if that cannot be copied either
+					drop(copy.stems) -- said of the result, if that cannot be copied either
 				else
 					table.insert(arriving.problems, line(copy.stems.entry, "the stem cannot be copied into the project's folder: "
 						.. tostring(copy.failed or why) .. ". It stays at " .. copy.from .. "."))
@@ -147,7 +162,7 @@ local function place_group(group)
 		end
 		if source then above = track end
 		for _, stems in ipairs(group.stems) do
-			sb.place(track, stems.sources[kind], name, stems.entry, mark_of(stems.entry, kind))
+			sb.place(track, stems.sources[kind], name, stems.entry, mark_of(stems.entry, kind), sb.known(stems.entry).part)
 			table.insert(arriving.building, stems.sources[kind])
 		end
 	end
@@ -159,22 +174,29 @@ local function place_group(group)
 	end
 end
 
--- Results take their drafts' places; those of “Refine” in an undo point.
+-- Drafts of more, and results, take their drafts' places. That is no undo step: undo takes the gesture back as a whole. It is
+-- one where the items end up other than they were in the gesture's own, else undo of what came later would cut them again.
 local function swap_all()
-	local refined = arriving.swaps[1] and arriving.swaps[1].entry.refines -- then all of the gesture are
-	if refined then reaper.Undo_BeginBlock2(sb.PROJECT) end
+	local first = arriving.swaps[1]
+	local refined = first and first.entry.refines -- then all of the gesture are
+	local step = refined and "refine" or first and not sb.known(first.entry).is_draft and sb.is_part(first.entry) and "the whole stem"
+	if step then reaper.Undo_BeginBlock2(sb.PROJECT) end
 	for _, stems in ipairs(arriving.swaps) do
 		local ok, found = pcall(sb.swap_draft, stems.entry, stems.sources, mark_of)
-		if not ok then
-			table.insert(arriving.problems, "REAPER could not place the stems: " .. tostring(found))
-		elseif found == 0 then
-			local what = stems.entry.refines and "the stem" or "the draft"
-			table.insert(arriving.problems, line(stems.entry, what .. " is no longer in the project, so the result was not "
-				.. "brought in. It lies at " .. stems.files.target .. "."))
+		if ok and found == 0 and sb.known(stems.entry).is_draft then
+			drop(stems) -- said when the result comes
+		else
+			if not ok then
+				table.insert(arriving.problems, "REAPER could not place the stems: " .. tostring(found))
+			elseif found == 0 then
+				local what = stems.entry.refines and "the stem" or "the draft"
+				table.insert(arriving.problems, line(stems.entry, what .. " is no longer in the project, so the result was not "
+					.. "brought in. It lies at " .. stems.files.target .. "."))
+			end
+			for _, source in pairs(stems.sources) do table.insert(arriving.building, source) end
 		end
-		for _, source in pairs(stems.sources) do table.insert(arriving.building, source) end
 	end
-	if refined then reaper.Undo_EndBlock2(sb.PROJECT, "Stembridge: refine", -1) end
+	if step then reaper.Undo_EndBlock2(sb.PROJECT, "Stembridge: " .. step, -1) end
 	if #arriving.swaps > 0 then sb.log(string.format("refined %d", #arriving.swaps)) end
 end
 

@@ -7,7 +7,7 @@ local SAME_S = 1e-9
 function sb.origin_of(entry)
 	local request = {}
 	for key, value in pairs(entry.request) do request[key] = value end
-	request.rid, request.name, request.quality = nil, nil, nil
+	request.rid, request.name, request.quality, request.playhead = nil, nil, nil, nil
 	return { piece = entry.piece, request = request, capture = entry.capture, offset_s = entry.offset_s }
 end
 

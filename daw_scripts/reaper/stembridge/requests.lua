@@ -98,7 +98,7 @@ function sb.send(orders)
 	for _, order in ipairs(orders) do
 		local entry, why = sb.entry_of(order)
 		-- Several stems come in together: drafts of the first would not be heard sooner.
-		if entry and #orders == 1 then entry.request.quality = "progressive" end
+		if entry and #orders == 1 then entry.request.quality, entry.request.playhead = "progressive", sb.playhead_of(entry) end
 		if not entry then
 			problems[#problems + 1] = string.format("An item on “%s” %s.", order.piece.track, why)
 		else

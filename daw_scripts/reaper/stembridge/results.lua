@@ -108,7 +108,8 @@ local function read_ledger(deadline_s)
 		if project then waiting[project] = #ledger > 0 or nil end
 		if capturing then sb.end_capture(capturing.work) end
 		sb.stop_arriving()
-		project, ledger, sb.answers, sb.drafts, posted, capturing = id, {}, {}, {}, {}, nil
+		project, ledger, sb.answers, posted, capturing = id, {}, {}, {}, nil
+		sb.forget_drafts()
 	end
 	local entries = {}
 	if id then

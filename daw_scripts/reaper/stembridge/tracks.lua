@@ -58,19 +58,21 @@ function sb.new_track(name, above, mark, n_channels)
 	return track
 end
 
--- An item that plays a stem where, and as loud as, its piece does.
-function sb.place(track, source, name, entry, mark)
+-- An item that plays a stem, or a part of it, where, and as loud as, its piece does.
+function sb.place(track, source, name, entry, mark, part)
 	local piece, item = entry.piece, reaper.AddMediaItemToTrack(track)
+	local position_s, length_s, offset_s = sb.lies_at(entry, part)
+	local fade_in_s, fade_out_s = sb.fades_of(piece, position_s, position_s + length_s)
 	local take = reaper.AddTakeToMediaItem(item)
 	reaper.SetMediaItemTake_Source(take, source)
 	for key, value in pairs({
-		D_POSITION = piece.position_s, D_LENGTH = piece.length_s, D_VOL = piece.volume, B_LOOPSRC = 0,
-		D_FADEINLEN = piece.fade_in_s, D_FADEOUTLEN = piece.fade_out_s, C_FADEINSHAPE = piece.fade_in_shape,
+		D_POSITION = position_s, D_LENGTH = length_s, D_VOL = piece.volume, B_LOOPSRC = 0,
+		D_FADEINLEN = fade_in_s, D_FADEOUTLEN = fade_out_s, C_FADEINSHAPE = piece.fade_in_shape,
 		C_FADEOUTSHAPE = piece.fade_out_shape,
 	}) do
 		reaper.SetMediaItemInfo_Value(item, key, value)
 	end
-	for key, value in pairs({ D_STARTOFFS = entry.offset_s, D_VOL = piece.take_volume, D_PAN = piece.pan }) do
+	for key, value in pairs({ D_STARTOFFS = offset_s, D_VOL = piece.take_volume, D_PAN = piece.pan }) do
 		reaper.SetMediaItemTakeInfo_Value(take, key, value)
 	end
 	reaper.GetSetMediaItemTakeInfo_String(take, "P_NAME", name, true)
