@@ -122,3 +122,85 @@ def test_the_result_finds_its_draft_after_a_restart(host: Host, engine: StandIn)
     host.start()
     wait_for(lambda: n_logged(host, "refined 1") > before, "the result")
     assert share_of(host, region_at(host, 60_000), 60_000) == 0.5
+
+
+# Drafts that grow from the playhead
+
+PARTS = [(9_001, 12_007), (4_003, 30_011)]
+"""First sample and end, of a region of one second; the third draft is of all of it."""
+
+
+PLAYHEAD = 10_000
+
+
+@pytest.fixture
+def growing(host: Host, engine: StandIn) -> Iterator[StandIn]:
+    """A voice on a track of its own, and the playhead in it."""
+    if "Long" not in song.saved_tracks(host):
+        song.add_track(host, "Long", host.home / "voice.wav", START)
+    place = f"Session:request_locate({START + PLAYHEAD}, false, ARDOUR.LocateTransportDisposition.MustStop, "
+    host.lua(place + "ARDOUR.TransportRequestSource.TRS_UI)")
+    at = "return Session:transport_sample()"
+    wait_for(lambda: float(host.lua(at)) == START + PLAYHEAD, "the playhead")
+    engine.parts = [(first / RATE_HZ, end / RATE_HZ) for first, end in PARTS]
+    yield engine
+    engine.parts = []
+
+
+def grow(host: Host, engine: StandIn, n: int) -> None:
+    before = n_logged(host, "drafted more of 1")
+    engine.grow(n)
+    wait_for(lambda: n_logged(host, "drafted more of 1") > before, f"draft {n}")
+
+
+def check(host: Host, share: float, first: int, end: int) -> None:
+    """Both tracks hold one region: from there to there, and sample by sample that share of the voice."""
+    tracks = song.saved_tracks(host)
+    voice = tracks["Long"].regions[0].audio()[:, first:end]
+    for track, expected in (("Long · vocals", share), ("Long · no vocals", 1 - share)):
+        (region,) = tracks[track].regions
+        assert (region.position, region.length, region.start) == (START + first, end - first, 0)
+        np.testing.assert_allclose(region.audio(), np.float32(expected) * voice, atol=1e-6)
+
+
+def test_drafts_grow_from_the_playhead_and_the_result_follows(host: Host, growing: StandIn) -> None:
+    before = n_logged(host, "brought in"), n_logged(host, "refined 1")
+    song.select_range(host, START, START + RATE_HZ, "Long")
+    host.press(EXTRACT)
+    wait_for(lambda: n_logged(host, "brought in") > before[0], "the draft")
+    request = growing.requests[-1]
+    assert request["playhead"] == request["start"] + PLAYHEAD
+    check(host, 0.25, *PARTS[0])
+    grow(host, growing, 1)
+    check(host, 0.125, *PARTS[1])
+    host.lua("Editor:undo(1)")
+    check(host, 0.25, *PARTS[0])
+    grow(host, growing, 2)  # in the place of the one that undo brought back
+    check(host, 0.0625, 0, RATE_HZ)
+    growing.holding = False
+    wait_for(lambda: n_logged(host, "refined 1") > before[1], "the result")
+    check(host, 0.5, 0, RATE_HZ)
+    assert host.open_requests() == 0
+    assert [name for name in song.saved_tracks(host) if "Long" in name] == ["Long", "Long · vocals", "Long · no vocals"]
+
+
+def test_a_part_that_was_moved_stays_and_the_result_is_said(host: Host, growing: StandIn) -> None:
+    before = n_logged(host, "brought in")
+    song.select_range(host, START + RATE_HZ, START + 2 * RATE_HZ, "Long")
+    host.press(EXTRACT)
+    wait_for(lambda: n_logged(host, "brought in") > before, "the draft")
+    assert "playhead" not in growing.requests[-1]  # it lies elsewhere
+    moved = START + 700_000
+    for track in ("Long · vocals", "Long · no vocals"):
+        host.lua(f"""
+            for region in Session:route_by_name({song.q(track)}):to_track():playlist():region_list():iter() do
+                if region:position():samples() == {START + RATE_HZ + PARTS[0][0]} then
+                    region:set_position(Temporal.timepos_t({moved}))
+                end
+            end
+        """)
+    growing.grow(1)
+    growing.holding = False
+    assert "the draft is no longer in the session as it came in" in host.told()
+    for track in ("Long · vocals", "Long · no vocals"):
+        assert [region.position for region in song.saved_tracks(host)[track].regions] == [START, moved]

@@ -35,7 +35,7 @@ function sb.send(orders)
 	for _, order in ipairs(orders) do
 		local request = request_of(order.piece, order.op)
 		-- Several stems come in together: drafts of the first would not be heard sooner.
-		if #orders == 1 then request.quality = "progressive" end
+		if #orders == 1 then request.quality, request.playhead = "progressive", sb.playhead_of(request, order.op) end
 		request.rid = sb.new_id()
 		request.name = file_name(order.piece.track) .. " " .. request.rid:gsub("^ardour%-", "")
 		if order.prompt then request.prompt, request.track = order.prompt, nil end

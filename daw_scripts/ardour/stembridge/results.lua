@@ -28,7 +28,7 @@ local function close(entries)
 end
 
 -- The newest that is known of an entry: its answer, or its draft.
-local function known(entry) return answers[entry.rid] or sb.drafts[entry.rid] or nil end
+local function known(entry) return answers[entry.rid] or sb.drafts[entry.rid] end
 
 -- Imports one answered request's files; nil and a line of text when something is wrong with them.
 local function import_stems(entry, status)
@@ -82,7 +82,7 @@ local function plan_tracks(group, problems)
 	return function()
 		for _, item in ipairs(group.items) do
 			for kind, region in pairs(item.stems) do
-				sb.place(tracks[kind], region, names[kind], item.entry.position, item.entry.piece.gain)
+				sb.place(tracks[kind], region, names[kind], (sb.lies_at(item.entry, item.part)), item.entry.piece.gain)
 			end
 			if group.op == "remove" and not (source and sb.silence(source, item.entry.piece, item.entry.position, item.entry.length)) then
 				problems[#problems + 1] = line(item.entry, "the region was changed meanwhile, so it still sounds. Mute it by hand.")
@@ -91,52 +91,61 @@ local function plan_tracks(group, problems)
 	end
 end
 
--- Puts results in their drafts' places.
+-- Puts drafts of more, and results, in their drafts' places. Returns a line for the log.
 local function swap(swaps, problems)
 	local changed, problem = sb.swap_drafts(swaps)
 	for _, entry in ipairs(changed) do
-		problems[#problems + 1] = line(entry, "the draft is no longer in the session as it came in, so the result was not "
-			.. "brought in. It lies at " .. known(entry).target .. ".")
+		if not known(entry).is_draft then
+			problems[#problems + 1] = line(entry, "the draft is no longer in the session as it came in, so the result was not "
+				.. "brought in. It lies at " .. known(entry).target .. ".")
+		end
 	end
 	if problem then problems[#problems + 1] = "Ardour could not place the stems: " .. problem end
-	sb.log(string.format("refined %d", #swaps - #changed))
+	return string.format(known(swaps[1].entry).is_draft and "drafted more of %d" or "refined %d", #swaps - #changed)
 end
 
 -- Imports what is done, all in one undo step, and returns the problems as lines of text. What takes a draft's place has
 -- a step of its own.
 local function bring_in(done, problems)
-	local groups, order, swaps, drafted = {}, {}, {}, {}
+	local groups, order, swaps, drafted, n_placed = {}, {}, {}, {}, 0
 	for _, entry in ipairs(done) do
 		local status = known(entry)
-		local stems, problem = import_stems(entry, status)
-		if stems and entry.drafted then
-			swaps[#swaps + 1] = { entry = entry, stems = stems }
+		local stems, problem
+		-- Of a draft that was changed, it is said when the result comes.
+		local unwanted = status.is_draft and entry.drafts and #sb.drafts_left(entry) == 0
+		if not unwanted then stems, problem = import_stems(entry, status) end
+		if stems and status.is_draft then drafted[#drafted + 1] = { entry = entry, stems = stems } end
+		if stems and entry.drafts then
+			swaps[#swaps + 1] = { entry = entry, stems = stems, part = status.part }
 		elseif stems then
-			if status.is_draft then drafted[#drafted + 1] = { entry = entry, stems = stems } end
 			local prompt = status.prompt
 			local key = entry.piece.track_id .. "\0" .. prompt
 			if not groups[key] then
 				groups[key] = { track_id = entry.piece.track_id, prompt = prompt, op = entry.op, items = {} }
 				order[#order + 1] = groups[key]
 			end
-			table.insert(groups[key].items, { entry = entry, stems = stems })
+			table.insert(groups[key].items, { entry = entry, stems = stems, part = status.part })
+			n_placed = n_placed + 1
 		elseif status.is_draft then
-			sb.drafts[entry.rid] = false -- what is wrong is said of the result, if it is wrong there, too
+			sb.pass_draft(entry) -- what is wrong is said of the result, if it is wrong there, too
 		else
 			problems[#problems + 1] = problem
 		end
 	end
-	if #swaps > 0 then swap(swaps, problems) end
-	if #order == 0 then return end
-	local works, prompts = {}, {}
-	for i, group in ipairs(order) do works[i], prompts[i] = plan_tracks(group, problems), group.prompt end
-	local what = (order[1].op == "remove" and "remove " or "extract ") .. table.concat(prompts, ", ")
-	local problem = sb.undoable("Stembridge: " .. what, function()
-		for _, work in ipairs(works) do work() end
-	end)
-	if problem then problems[#problems + 1] = "Ardour could not place the stems: " .. problem end
+	local lines = {}
+	if #swaps > 0 then lines[1] = swap(swaps, problems) end
+	if #order > 0 then
+		local works, prompts = {}, {}
+		for i, group in ipairs(order) do works[i], prompts[i] = plan_tracks(group, problems), group.prompt end
+		local what = (order[1].op == "remove" and "remove " or "extract ") .. table.concat(prompts, ", ")
+		local problem = sb.undoable("Stembridge: " .. what, function()
+			for _, work in ipairs(works) do work() end
+		end)
+		if problem then problems[#problems + 1] = "Ardour could not place the stems: " .. problem end
+		lines[#lines + 1] = string.format("brought in %d", n_placed)
+	end
 	for _, one in ipairs(drafted) do sb.remember_draft(one.entry, one.stems) end
-	sb.log(string.format("brought in %d", #done - #swaps))
+	for _, text in ipairs(lines) do sb.log(text) end
 end
 
 -- Asks for the prompts that no track name gave, and sends those requests again.
@@ -214,7 +223,7 @@ local function look()
 			end
 			table.insert(gesture.entries, entry)
 			if not answer then gesture.ready, n_open = false, n_open + 1 end
-			gesture.heard = gesture.heard and (known(entry) ~= nil or entry.drafted ~= nil)
+			gesture.heard = gesture.heard and (known(entry) ~= nil or entry.drafts ~= nil)
 			gesture.news = gesture.news or (not answer and known(entry) ~= nil)
 		end
 	end

@@ -143,8 +143,9 @@ function sb.untouched(source_id, position, length)
 	return found
 end
 
--- Inside `sb.undoable`: puts a copy of an imported region in another's place, as loud, and muted if that was.
-function sb.replace(place, region)
+-- Inside `sb.undoable`: puts a copy of an imported region in another's place, from `position` on, as loud, and muted if that
+-- was.
+function sb.replace(place, region, position)
 	local playlist, old = place.track:playlist(), place.region
 	local copy = ARDOUR.RegionFactory.clone_region(region, true, false)
 	copy:set_name(old:name())
@@ -152,6 +153,6 @@ function sb.replace(place, region)
 	if old:muted() then copy:set_muted(true) end
 	recorded(playlist, function()
 		playlist:remove_region(old)
-		playlist:add_region(copy, old:position(), 1, false)
+		playlist:add_region(copy, Temporal.timepos_t(position), 1, false)
 	end)
 end
