@@ -357,6 +357,7 @@ class LiveSet:
             loop_start=0.0,
             loop_length=16.0,
             record_mode=False,
+            current_song_time=0.0,
             is_playing=False,
             session_record_status=0,
             file_path="" if path is None else str(path),

@@ -201,3 +201,124 @@ def test_a_gesture_of_several_and_a_set_that_was_never_saved_ask_for_none(desk: 
     desk.host.settle()
     assert len(desk.asked()) == 3
     assert not any("quality" in fields for fields in desk.asked())
+
+
+# Drafts that grow from the playhead
+
+PARTS = [(0.4, 0.6), (0.25, 0.85)]
+"""Of a region of one second; the third draft is of all of it."""
+
+
+@pytest.fixture
+def growing(desk: Desk) -> Desk:
+    desk.engine.parts = PARTS
+    desk.set.song._state["current_song_time"] = 23.0  # 11.5 s
+    return desk
+
+
+def grow(desk: Desk, n: int) -> None:
+    """The engine tells of the draft number `n`; returns when it is in."""
+    before = len(desk.set.undo_steps)
+    desk.engine.grow(n)
+    desk.host.run_until(lambda: len(desk.set.undo_steps) > before and desk.host.desk.arriving is None, f"draft {n}")
+
+
+def check(desk: Desk, share: float, from_s: float, to_s: float) -> None:
+    """Both tracks hold one clip: from there to there, and sample by sample that share of the source."""
+    for n, expected in ((1, share), (2, 1 - share)):
+        clip = stem(desk, n)
+        (span,) = desk.spans(desk.set.tracks[n])
+        assert span == (pytest.approx(2 * (11 + from_s)), pytest.approx(2 * (11 + to_s)))
+        assert (clip._state["start_marker"], clip._state["warping"]) == (0.0, False)
+        first, n_samples = round((1.5 + from_s) * 44_100), round((to_s - from_s) * 44_100)
+        assert len(clip.samples[0]) == n_samples
+        source = desk.clip.samples[0][first : first + n_samples]
+        np.testing.assert_allclose(clip.samples[0], np.float32(expected) * source, atol=1e-6)
+
+
+def test_drafts_grow_from_the_playhead_and_the_result_follows(growing: Desk) -> None:
+    desk = growing
+    bring_draft(desk)
+    assert desk.asked()[0]["playhead"] == 2 * 44_100
+    check(desk, 0.25, *PARTS[0])
+    grow(desk, 1)
+    check(desk, 0.125, *PARTS[1])
+    desk.set.undo()
+    check(desk, 0.25, *PARTS[0])
+    grow(desk, 2)  # in the place of the one that undo brought back
+    check(desk, 0.0625, 0.0, 1.0)
+    desk.release()
+    check(desk, 0.5, 0.0, 1.0)
+    assert (desk.names(), desk.host.messages) == (NAMES, [])
+    files = [path.name for path in (desk.folder / "project").rglob("*.wav")]
+    assert sum(".draft.target" in name for name in files) == sum(".draft.3.target" in name for name in files) == 1
+
+
+def test_what_a_person_gave_a_part_stays(growing: Desk) -> None:
+    bring_draft(growing)
+    mine = {"name": "Hook", "color": 0xFF0000, "gain": 0.25, "muted": True}
+    stem(growing)._state.update(mine)
+    grow(growing, 1)
+    growing.release()
+    assert {key: stem(growing)._state[key] for key in mine} == mine
+    check(growing, 0.5, 0.0, 1.0)
+
+
+def test_a_part_that_was_moved_is_left_alone_and_the_result_is_said(growing: Desk) -> None:
+    desk = growing
+    bring_draft(desk)
+    for n in (1, 2):
+        stem(desk, n)._state.update({"start_time": 40.0, "end_time": 40.4})
+    desk.engine.grow(1)
+    desk.host.run_until(lambda: str(desk.host.desk.entries[0].get("passed")).endswith("-1.target.wav"), "word of it")
+    desk.release()
+    (text,) = desk.host.messages
+    assert NO_DRAFT_LEFT in text
+    assert share(desk, stem(desk), round(1.9 * 44_100)) == 0.25
+    assert not list((desk.folder / "project").rglob("*.draft.2.*"))
+
+
+def test_an_engine_that_was_started_again_does_not_shrink_the_draft(growing: Desk) -> None:
+    desk = growing
+    bring_draft(desk)
+    grow(desk, 1)
+    desk.engine.grow(0)
+    answers = desk.host.desk.answers
+    desk.host.run_until(lambda: any(a.get("draft_samples") == 8_820 for a in answers.values()), "word of it")
+    check(desk, 0.125, *PARTS[1])
+    desk.host.close()
+    desk.engine.grow(1)
+    desk.host.open()
+    desk.host.run_until(lambda: bool(desk.host.desk.answers), "word of it")
+    grow(desk, 2)
+    check(desk, 0.0625, 0.0, 1.0)
+    assert len(desk.set.undo_steps) == 3
+
+
+def test_a_draft_that_goes_while_it_is_copied_gives_way_to_the_larger_one(growing: Desk) -> None:
+    desk = growing
+    desk.host.module("script").BUDGET_S = -1.0  # one block of a copy in each tick
+    desk.hold()
+    desk.host.run_until(lambda: desk.host.desk.arriving is not None, "the draft to begin")
+    desk.engine.grow(1)  # takes the first one's files away: what was not opened is not copied
+    desk.host.run_until(lambda: len(desk.set.undo_steps) == 1, "the larger draft")
+    check(desk, 0.125, *PARTS[1])
+    desk.release()
+    check(desk, 0.5, 0.0, 1.0)
+    assert desk.host.messages == []
+    assert not list(desk.folder.glob("project/**/*.part"))
+
+
+def test_the_playhead_is_told_where_a_part_can_be_placed(desk: Desk) -> None:
+    song = desk.set.song._state
+    for at in (21.9, 22.5, 24.0):
+        song["current_song_time"] = at
+        desk.do("extract")
+    song["current_song_time"] = 22.5
+    desk.no_loop()
+    desk.do("remove")  # silences the clip at once, so a part would not do
+    desk.clip._state["muted"] = False
+    desk.set.tempo_parameter._state["automation_state"] = 1
+    desk.do("clips")
+    heard = [fields.get("playhead") for fields in desk.asked()]
+    assert heard == [None, round(1.75 * 44_100), None, None, None]

@@ -48,6 +48,10 @@ def begin(desk: Desk, entries: list[dict[str, Any]]) -> None:
     for entry in entries:
         draft = drafts.status_of(desk, entry)
         arriving.is_draft = draft is not None
+        if draft is not None:
+            entry["passed"] = draft["target"]
+            if entry.get("drafted") and not drafts.lying(desk.song, entry):
+                return  # it was changed: that is said when the result comes
         status = draft or desk.answers[entry["rid"]]
         if entry.get("cancelled") or status["state"] == "cancelled":
             continue
@@ -73,16 +77,16 @@ def go_on(desk: Desk, now_s: float, is_late: Any) -> None:
     if placing.is_recording(desk.song):
         return
     stems = [stem for stem in arriving.stems if not stem.lost]
-    new = [stem for stem in stems if arriving.is_draft or not stem.entry.get("drafted")]
+    new = [stem for stem in stems if not stem.entry.get("drafted")]
     arriving.problems += placing.place(desk.song, new)
-    desk.arriving = None
-    if arriving.is_draft:
-        drafts.remember(desk, arriving.entries[0], new)
-        say(desk, *(arriving.problems if new else []))
-        return
     for stem in stems:
         if stem not in new:
-            arriving.problems += drafts.swap(desk.song, stem)
+            arriving.problems += drafts.swap(desk.song, stem, "more of it" if arriving.is_draft else "the result")
+    desk.arriving = None
+    if arriving.is_draft:
+        drafts.remember(desk, arriving.entries[0], stems)
+        say(desk, *(arriving.problems if stems else []))
+        return
     close_entries(desk, arriving.entries)
     say(desk, *arriving.problems)
     if arriving.nameless:
@@ -111,13 +115,15 @@ def _expect(
         text = f"the stem {gone[0]} is no longer on the disk. Please ask again."
         arriving.problems.append(f"“{entry['piece']['track']}”: {text}")
         return
-    stem = placing.Stem(entry, _prompt_of(status), paths, status["job"])
+    stem = placing.Stem(entry, _prompt_of(status), paths, status["job"], status.get("part"))
     arriving.stems.append(stem)
     if project is None or not placing.can_place(desk.song):
         return
-    tail = entry["rid"].removeprefix("live-")
+    tail, n = entry["rid"].removeprefix("live-"), len(entry.get("drafted", ())) + 1
+    # Live keeps what it has drawn of a file by its name, and Redo needs the earlier ones.
+    mark = f".draft.{n}" if arriving.is_draft and n > 1 else ".draft" * arriving.is_draft
     for kind, path in paths.items():
-        name = f"{file_name(placing.track_name(stem, kind))} {tail}{'.draft' * arriving.is_draft}.{kind}.wav"
+        name = f"{file_name(placing.track_name(stem, kind))} {tail}{mark}.{kind}.wav"
         arriving.to_copy.append(Copy(stem, kind, path, project / name))
 
 
@@ -155,6 +161,9 @@ def _copy_some(arriving: Arriving) -> None:
     except OSError as e:
         _give_up(arriving, copy)
         copy.stem.lost = True
+        for path in copy.stem.paths.values():
+            if arriving.is_draft and path.parent == copy.place.parent:  # the other one, which is of no use now
+                path.unlink(missing_ok=True)
         why = f"the stem cannot be copied into the project's folder: {e.strerror}. It stays at {copy.source}."
         arriving.problems.append(f"“{copy.stem.entry['piece']['track']}”: {why}")
         arriving.to_copy = [other for other in arriving.to_copy if other.stem is not copy.stem]

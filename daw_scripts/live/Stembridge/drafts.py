@@ -1,17 +1,21 @@
-"""Drafts: stems that are heard while the engine refines them. Live does not let a script give a clip another sound, so
-the result comes as a new clip in the place of a draft that is still as it came in.
+"""Drafts: stems that are heard while the engine goes on. Live does not let a script give a clip another sound, so a
+draft of more, and at last the result, comes as a new clip in the place of one that is still as it came in.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from . import placing
+from .asking import beats_per_s
 from .desk import Desk, note
-from .warp import TINY_BEATS
+from .warp import TINY_BEATS, is_tempo_automated
 
 _KEPT = ("name", "color", "gain", "muted")
-"""What a person may change of a draft; the result takes it over."""
+"""What a person may change of a draft; what follows takes it over."""
+Lying = tuple[Any, "int | None", Any, str]
+"""(track, scene, clip, kind); the scene is None in the Arrangement."""
 
 
 def can_show(song: Any) -> bool:
@@ -19,16 +23,39 @@ def can_show(song: Any) -> bool:
     return bool(getattr(song, "file_path", "")) and placing.can_place(song)
 
 
+def playhead_of(song: Any, entry: dict[str, Any]) -> int | None:
+    """The sample of the file that the person listens at, where it comes back; else None: the drafts are of the whole.
+
+    So they are in a Session slot, which has no place for a part, under a tempo that scripts are not told, and of
+    “remove”, which silences all of its clip when a draft is in.
+    """
+    piece, request = entry["piece"], entry["request"]
+    if "line" not in piece or entry["op"] == "remove" or (is_tempo_automated(song) and not piece.get("stretch")):
+        return None
+    beats, seconds = piece["line"]
+    at_s = seconds + (song.current_song_time - beats) / beats_per_s(piece, song.tempo)
+    at = math.floor(at_s * piece["rate_hz"])
+    return at if request["start"] <= at < request["end"] else None
+
+
 def status_of(desk: Desk, entry: dict[str, Any]) -> dict[str, Any] | None:
-    """What a final status would say of a draft that is not in the set yet; None where there is none."""
+    """What a final status would say of a draft that is not in the set yet; None where there is none. One that holds no
+    more than the one that is in is that one, or comes of an engine that was started again.
+    """
     status = desk.answers.get(entry["rid"], {})
-    if "drafted" in entry or entry.get("cancelled") or status.get("state") != "running":
+    if entry.get("cancelled") or status.get("state") != "running":
         return None
-    target, residual = status["draft_target"], status["draft_residual"]
-    if not (target and residual):
+    target, residual, n = status["draft_target"], status["draft_residual"], status["draft_samples"]
+    if not (target and residual) or target == entry.get("passed"):
         return None
+    is_part = 0 < n < entry["request"]["end"] - entry["request"]["start"]
+    part = [status["draft_offset"], n] if is_part else None
+    if entry.get("drafted"):
+        last = entry["drafted"][-1]["part"]
+        if last is None or (part is not None and n <= last[1]):
+            return None
     manifest = target.removesuffix(".target.wav") + ".json"
-    return status | {"state": "done", "target": target, "residual": residual, "manifest": manifest}
+    return status | {"state": "done", "target": target, "residual": residual, "manifest": manifest, "part": part}
 
 
 def ready(desk: Desk) -> list[dict[str, Any]]:
@@ -37,32 +64,39 @@ def ready(desk: Desk) -> list[dict[str, Any]]:
 
 
 def remember(desk: Desk, entry: dict[str, Any], stems: list[placing.Stem]) -> None:
-    """Writes down where the draft lies, so that the result finds it after a restart. Without stems it did not come in,
-    and its result comes as any other.
+    """Writes down where the draft lies, so that what follows finds it after a restart; and those before it, which come
+    back when it is undone. Of one that did not come in nothing is written down: what follows comes as any other.
     """
-    drafted = {}
+    lie = {}
     for stem in stems:
         for track in desk.song.tracks:
             for scene, clip in _clips(track):
                 for kind, path in stem.paths.items():
                     if clip.file_path == str(path):
-                        drafted[kind] = {"path": clip.file_path, "place": _place(scene, clip)}
-    entry["drafted"] = drafted
-    note(desk, {"of": entry["rid"], "with": {"drafted": drafted}})
+                        lie[kind] = {"path": clip.file_path, "place": _place(scene, clip)}
+    if lie:
+        entry["drafted"] = [*entry.get("drafted", ()), {"lie": lie, "part": stems[0].part}]
+        note(desk, {"of": entry["rid"], "with": {"drafted": entry["drafted"]}})
 
 
-def swap(song: Any, stem: placing.Stem) -> list[str]:
-    """Puts a result where its draft lies, as an undo step of its own; returns what there is to tell."""
-    found = [
+def lying(song: Any, entry: dict[str, Any]) -> list[Lying]:
+    """The clips of a request's drafts that are as they came in."""
+    return [
         (track, scene, clip, kind)
         for track in song.tracks
         for scene, clip in _clips(track)
-        for kind, draft in stem.entry["drafted"].items()
+        for drafted in entry["drafted"]
+        for kind, draft in drafted["lie"].items()
         if clip.file_path == draft["path"] and _is_same(_place(scene, clip), draft["place"]) and not track.is_frozen
     ]
+
+
+def swap(song: Any, stem: placing.Stem, what: str) -> list[str]:
+    """Puts `what` where a draft of it lies, as an undo step of its own; returns what there is to tell."""
+    found = lying(song, stem.entry)
     if not found:
         return [
-            f"“{stem.piece['track']}”: the draft is no longer in the set as it came in, so the result was not brought "
+            f"“{stem.piece['track']}”: the draft is no longer in the set as it came in, so {what} was not brought "
             f"in. It lies at {stem.paths['target']}."
         ]
     problems: list[str] = []
@@ -79,9 +113,7 @@ def swap(song: Any, stem: placing.Stem) -> list[str]:
                 setattr(new, key, value)
     except Exception as e:  # noqa: BLE001  (Live raises errors of many kinds, of its own too; all mean the same here)
         lies_at = stem.paths["target"]
-        problems.append(
-            f"Live could not place the result: {e}. Undo brings the draft back; the result lies at {lies_at}"
-        )
+        problems.append(f"Live could not place {what}: {e}. Undo brings the draft back; {what} lies at {lies_at}")
     finally:
         song.end_undo_step()
     return problems

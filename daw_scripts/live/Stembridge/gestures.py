@@ -119,5 +119,8 @@ def _gesture(desk: Desk, now_s: float, op: asking.Op, what: selection.What, prom
     entries = [asking.entry_of(p, op, gesture, prompt, desk.song.tempo) for p in pieces]
     if len(entries) == 1 and drafts.can_show(desk.song):  # of several, the first would not be heard sooner
         entries[0]["request"]["quality"] = "progressive"
+        playhead = drafts.playhead_of(desk.song, entries[0])
+        if playhead is not None:
+            entries[0]["request"]["playhead"] = playhead
     rounds.hand_over(desk, entries, now_s)
     desk.show_until_s = now_s + SHOW_S  # so that a press on a pad is seen to have done something

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ class Stem:
     paths: dict[str, Path]
     """`target` and `residual`."""
     job: str
+    part: list[int] | None = None
+    """First sample, counted from what was asked for, and length of a draft of a part; None where it is the whole."""
     lost: bool = False
     """Whether a copy could not be made; then neither is placed."""
 
@@ -31,6 +33,13 @@ class Stem:
         """The piece it was made from."""
         piece: dict[str, Any] = self.entry["piece"]
         return piece
+
+    @property
+    def first_n(self) -> tuple[int, int]:
+        """The first sample of the source's file, and how many there are."""
+        request = self.entry["request"]
+        first, n = self.part or (0, request["end"] - request["start"])
+        return request["start"] + first, n
 
 
 @dataclass
@@ -124,7 +133,7 @@ def _is_free(song: Any, track: Any, stem: Stem) -> bool:
     if "scene" in stem.piece:
         slots = track.clip_slots
         return stem.piece["scene"] < len(slots) and not slots[stem.piece["scene"]].has_clip
-    begin, length = _place_of(song, stem)
+    begin, length = _place_of(song, replace(stem, part=None))
     return all(
         clip.end_time <= begin + TINY_BEATS or clip.start_time >= begin + length - TINY_BEATS
         for clip in track.arrangement_clips
@@ -133,14 +142,12 @@ def _is_free(song: Any, track: Any, stem: Stem) -> bool:
 
 def _place_of(song: Any, stem: Stem) -> tuple[float, float]:
     """Where a stem begins and how long it is, in beats at the tempo as it is now."""
-    request = stem.entry["request"]
-    begin = position_beats(stem.piece, request["start"], song.tempo)
+    begin = position_beats(stem.piece, stem.first_n[0], song.tempo)
     return begin, _length_s(stem) * beats_per_s(stem.piece, song.tempo)
 
 
 def _length_s(stem: Stem) -> float:
-    request = stem.entry["request"]
-    return float((request["end"] - request["start"]) / request["rate"])
+    return float(stem.first_n[1] / stem.entry["request"]["rate"])
 
 
 def _new_track(song: Any, name: str, above: Any, source: Any, made: Made) -> Any:

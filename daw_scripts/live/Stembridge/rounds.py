@@ -26,6 +26,7 @@ _NEWS = ("job/draft", "job/done", "job/failed", "job/cancelled")
 _JOB_FIELDS = ("job", "state", "fraction", "stage", "eta_s", "code", "text", "manifest", "target", "residual")
 _DRAFT_PLACES = {"draft_target": 12, "draft_residual": 13}
 """Where they stand in the answer, behind a note for a person."""
+_DRAFT_SAMPLES = {"draft_offset": 14, "draft_samples": 15}
 
 
 def hand_over(desk: Desk, entries: list[dict[str, Any]], now_s: float) -> None:
@@ -181,6 +182,7 @@ def _take(desk: Desk, name: str, values: list[Value]) -> None:
         entry = _entry(desk, rid[2:])
         status = dict(zip(_JOB_FIELDS, values[1:], strict=False))
         status |= {key: _draft_path(values, place) for key, place in _DRAFT_PLACES.items()}
+        status |= {key: _draft_samples(values, place) for key, place in _DRAFT_SAMPLES.items()}
         if entry is not None and entry.get("job") == status["job"] and _is_status(status):
             desk.answers[rid[2:]] = status
 
@@ -189,6 +191,12 @@ def _draft_path(values: list[Value], place: int) -> str:
     """Empty where there is no draft, and from an engine that tells of none."""
     path = values[place] if len(values) > place else ""
     return path if isinstance(path, str) else ""
+
+
+def _draft_samples(values: list[Value], place: int) -> int:
+    """0 where there is no draft, and from an engine whose drafts are all of the whole."""
+    n = values[place] if len(values) > place else 0
+    return n if isinstance(n, int) else 0
 
 
 def _is_status(status: dict[str, Value]) -> bool:
