@@ -35,7 +35,10 @@ AUDACITY: dict[str, tuple[str, ...]] = {
         "a project folder that cannot be written",
     ),
     "Audacity's clips hold samples of their own, not a file's: a draft that a person has changed could not be told "
-    "from one as it came in, and the command asks for none.": ("a draft, then its result",),
+    "from one as it came in, and the command asks for none.": (
+        "a draft, then its result",
+        "drafts that grow from the playhead, then the result",
+    ),
     "The command speaks OSC on a connected socket: no answer lies in a file, and no one else's can come.": (
         "a torn status",
         "garbage among the answers",

@@ -66,6 +66,9 @@ BITWIG: dict[str, tuple[str, ...]] = {
         "a stem that is gone",
     ),
     "Bitwig does not tell its scripts which file a clip plays, so a draft that a person has changed could not be told "
-    "from one as it came in: the script asks for none.": ("a draft, then its result",),
+    "from one as it came in: the script asks for none.": (
+        "a draft, then its result",
+        "drafts that grow from the playhead, then the result",
+    ),
     "The script speaks OSC with the engine; there are no status files.": ("a torn status", "an answer of long ago"),
 }

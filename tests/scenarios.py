@@ -23,13 +23,18 @@ Engine = Literal[
     "torn status",
     "holds",
     "drafts",
+    "grows",
     "garbage",
     "stale",
     "shared",
 ]
-"""`drafts`: where a draft is asked for it comes first. `torn status`: an answer is first seen half-written.
-`garbage`: what is no answer lies or comes among the answers. `stale`: an answer to a request of long ago is there.
-`shared`: another DAW's request is on the same engine."""
+"""`drafts`: where a draft is asked for it comes first. `grows`: so do drafts of each of `PARTS_S`. `torn status`: an
+answer is first seen half-written. `garbage`: what is no answer lies or comes among the answers. `stale`: an answer to a
+request of long ago is there. `shared`: another DAW's request is on the same engine."""
+
+
+PARTS_S = [(0.4, 0.6), (0.25, 0.9)]
+"""Of the region, from and to."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +240,7 @@ SCENARIOS = (
     Scenario("another DAW on the same engine", engine="shared"),
     Scenario("cancelled", engine="holds", stems=()),
     Scenario("a draft, then its result", engine="drafts"),
+    Scenario("drafts that grow from the playhead, then the result", engine="grows"),
 )
 
 

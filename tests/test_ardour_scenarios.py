@@ -13,7 +13,7 @@ import soundfile
 from ardour_host import CONFIG, Host, open_ardour, wait_for
 from ardour_stand_in import StandIn, serving
 from scenario_litter import litter
-from scenarios import Scenario, rows_for
+from scenarios import PARTS_S, Scenario, rows_for
 
 pytestmark = pytest.mark.ardour
 
@@ -186,7 +186,8 @@ def engine_is(desk: Desk, row: Scenario) -> None:
     engine, sign = desk.engine, desk.host.mailbox / "engine.json"
     engine.requests.clear()
     engine.losing, engine.torn_first = row.engine == "loses stems", row.engine == "torn status"
-    engine.holding, engine.drafting = row.engine in ("dies", "holds", "drafts"), row.engine == "drafts"
+    engine.drafting, engine.parts = row.engine in ("drafts", "grows"), PARTS_S if row.engine == "grows" else []
+    engine.holding = engine.drafting or row.engine in ("dies", "holds")
     engine.api = 99 if row.engine == "other api" else 1
     with engine._lock:
         engine.alive = row.engine != "stopped"
@@ -231,8 +232,11 @@ def test_in_ardour(row: Scenario, desk: Desk) -> None:
             assert row.says in host.told()
     finally:
         end_trouble()
-    if row.engine == "drafts":
+    if engine.drafting:
         wait_for(lambda: desk.n_brought_in() > n_before, "the draft")
+    if row.engine == "grows":
+        engine.grow(1)
+        wait_for(lambda: any("drafted more of 1" in line for line in host.log_lines()), "more of it")
     engine.holding, engine.alive = False, True
     if row.stems and row.engine != "loses stems":
         wait_for(lambda: desk.n_brought_in() > n_before, "the stems")

@@ -125,6 +125,36 @@ def test_the_draft_is_solved_once_and_the_result_is_the_same_without_it(
     assert np.array_equal(stem(first.target), stem(alone.target))
 
 
+def test_drafts_that_grow_from_the_playhead_fit_and_null_and_the_result_is_the_same(
+    shelf: Shelf, mixture_file: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.drafts.PART_S", 0.5)
+    n_calls = []
+    velocity = TorchFlow.velocity
+    monkeypatch.setattr(TorchFlow, "velocity", lambda self, *a: n_calls.append(len(a[3])) or velocity(self, *a))
+    source = mixture_file(3.4, sample_rate=RATE)
+    mixture = stem(source)
+    seen: list[tuple[int, np.ndarray]] = []
+
+    def told(progress: Progress) -> None:
+        if progress.draft is not None:
+            stems = progress.draft.stems
+            seen.append((progress.draft.offset_samples, stem(stems.target) + stem(stems.residual)))
+
+    request = request_for(source, tmp_path / "a", start_s=0.1, end_s=3.3, context_s=0.1, playhead_s=2.9)
+    done = deliver(request, lambda r, inner: separate(r, shelf, on_progress=inner), on_progress=told)
+    assert n_calls == [2, 2, 2, 6]
+    # Of 0.5, 1.5 and all 3.2 s; the second would reach past the region's end.
+    places = [(round(2.675 * RATE), 24_000), (round(1.7 * RATE), 72_000), (0, round(3.2 * RATE))]
+    assert [(offset, heard.shape[1]) for offset, heard in seen] == places
+    for offset, heard in seen:
+        part = mixture[:, round(0.1 * RATE) + offset :][:, : heard.shape[1]]
+        assert np.abs(heard - part).max() <= 10 ** (-120 / 20)
+    alone = separate(replace(request, playhead_s=None, out_dir=tmp_path / "b"), Shelf())
+    assert np.array_equal(stem(done.target), stem(alone.target))
+    assert sorted(path.suffix for path in (tmp_path / "a").iterdir()) == [".json", ".wav", ".wav"]
+
+
 def test_several_candidates_are_tried_from_the_noise(shelf: Shelf, mixture_file: MakeFile, tmp_path: Path) -> None:
     source = mixture_file(0.5, sample_rate=RATE)
     seen: list[Progress] = []

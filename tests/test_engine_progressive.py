@@ -26,7 +26,7 @@ from engine.audio import Source, SourceInfo, inspect, resolve
 from engine.cache import ResultCache
 from engine.drafts import GROWTH, LARGEST, LEAD, PART_S, discard_drafts, draft_name, part_drafts, whole_draft
 from engine.errors import Cancelled, StembridgeError
-from engine.jobs.job import JobState
+from engine.jobs.job import JobEvent, JobState
 from engine.jobs.journal import Journal
 from engine.jobs.progress import ProgressMeter
 from engine.jobs.queue import JobQueue
@@ -439,6 +439,37 @@ def test_the_result_does_not_depend_on_the_playhead(
         assert np.abs(heard - part).max() <= 1e-6  # its stems are its own place's, and null
         assert not (draft.stems.target or source).exists()
     assert progressive.drafts_of(SeparationRequest((source,), "vocals", tmp_path)) == []
+
+
+@pytest.mark.parametrize("n_drafts", [1, 2])
+def test_a_cancel_after_any_draft_is_honoured_before_the_next(
+    mixture_file: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_drafts: int
+) -> None:
+    monkeypatch.setattr("engine.drafts.PART_S", 0.4)
+    shelf, asked, stages = Shelf(), [], []
+    request = SeparationRequest(
+        (mixture_file(3.0),), "vocals", tmp_path / "out", quality="progressive", playhead_s=1.0, name="song"
+    )
+
+    def run(
+        request: SeparationRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
+    ) -> Separation:
+        def one(r: SeparationRequest, told: Callable[[Progress], None]) -> Separation:
+            asked.append(r.name)
+            return separate(r, shelf, on_progress=lambda p: stages.append(len(asked)) or told(p), cancelled=cancelled)
+
+        return deliver(request, one, on_progress=on_progress)
+
+    def on_event(event: JobEvent) -> None:
+        if event.kind == "draft" and len(asked) == n_drafts:
+            queue.cancel(event.job.id)
+
+    with Journal(None) as journal, JobQueue(run, journal, on_event=on_event) as queue:
+        job = queue.wait(queue.submit(request).id, 60)
+    assert job.state is JobState.CANCELLED
+    assert len(asked) == n_drafts + 1
+    assert stages.count(n_drafts + 1) == 0  # what came next reported nothing: it was not even read
+    assert stems_in(request.out_dir) == []
 
 
 def both(stems: Separation) -> np.ndarray:

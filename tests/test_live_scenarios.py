@@ -11,7 +11,7 @@ import pytest
 from live_engine import OscStandIn, serving_osc
 from live_host import Host, install_live
 from live_set import Clip, LiveSet, Track
-from scenarios import Scenario, rows_for
+from scenarios import PARTS_S, Scenario, rows_for
 from test_reaper_scenarios import make_file
 
 COLOUR = 0x3366CC
@@ -75,7 +75,8 @@ def engine(tmp_path: Path) -> Iterator[Callable[[Scenario, Path], OscStandIn]]:
             api = ANOTHER_API if row.engine == "other api" else 1
             stand_in = stack.enter_context(serving_osc(mailbox, tmp_path / "out", api))
             stand_in.losing, stand_in.garbage = row.engine == "loses stems", row.engine in ("garbage", "stale")
-            stand_in.holding, stand_in.drafting = row.engine in ("dies", "holds", "drafts"), row.engine == "drafts"
+            stand_in.drafting, stand_in.parts = row.engine in ("drafts", "grows"), PARTS_S * (row.engine == "grows")
+            stand_in.holding = stand_in.drafting or row.engine in ("dies", "holds")
             if row.engine == "shared":
                 theirs = {"rid": "reaper-1", "op": "submit", "name": "theirs", "path": "", "rate": 1}
                 stand_in.requests.append(theirs)
@@ -114,9 +115,12 @@ def test_in_live(row: Scenario, tmp_path: Path, engine: Callable[[Scenario, Path
         stand_in.fall_silent()
         host.run_until(lambda: host.messages != [], "the message")
         stand_in.holding, stand_in.alive = False, True
-    if row.engine == "drafts":
+    if row.engine in ("drafts", "grows"):
         assert stand_in is not None
         host.run_until(lambda: len(host.set.undo_steps) == 1, "the draft")
+        if row.engine == "grows":
+            stand_in.grow(1)
+            host.run_until(lambda: len(host.set.undo_steps) == 2, "more of it")
         stand_in.holding = False
     if row.engine == "holds":
         assert stand_in is not None
@@ -145,7 +149,8 @@ def test_in_live(row: Scenario, tmp_path: Path, engine: Callable[[Scenario, Path
         assert fields.get("prompt", fields.get("track")) == (row.prompt or track._state["name"])
         assert fields["path"] == str(tmp_path / row.file)
         assert ("span+" in fields) == row.has_example
-    n_steps = 2 if row.engine == "drafts" else row.n_gestures  # the draft, and the result in its place
+    # Each draft, and the result in its place.
+    n_steps = {"drafts": 2, "grows": 3}.get(row.engine, row.n_gestures)
     assert len(host.set.undo_steps) == n_steps
     check_tracks(row, host, track)
     check_stems(row, host, track)

@@ -15,7 +15,7 @@ from ardour_stand_in import StandIn, forget_engine_start, serving
 from reaper_host import Host
 from reaper_project import Item, Source, Take, Track
 from scenario_litter import litter
-from scenarios import Scenario, rows_for
+from scenarios import PARTS_S, Scenario, rows_for
 
 from bridge.install import reaper, scheme
 
@@ -90,7 +90,8 @@ def engine(tmp_path: Path) -> Iterator[Callable[[Scenario, Path], StandIn]]:
         stand_in = context.__enter__()
         contexts.append(context)
         stand_in.losing, stand_in.torn_first = row.engine == "loses stems", row.engine == "torn status"
-        stand_in.holding, stand_in.drafting = row.engine in ("dies", "holds", "drafts"), row.engine == "drafts"
+        stand_in.drafting, stand_in.parts = row.engine in ("drafts", "grows"), PARTS_S * (row.engine == "grows")
+        stand_in.holding = stand_in.drafting or row.engine in ("dies", "holds")
         deadline_s = time.monotonic() + 60
         while not (mailbox / "engine.json").exists():
             assert time.monotonic() < deadline_s
@@ -129,9 +130,12 @@ def test_in_reaper(row: Scenario, tmp_path: Path, engine: Callable[[Scenario, Pa
         stand_in.fall_silent()
         host.run_until(lambda: host.messages != [], "the message")
         stand_in.holding, stand_in.alive = False, True
-    if row.engine == "drafts":
+    if row.engine in ("drafts", "grows"):
         assert stand_in is not None
         host.run_until(lambda: len(host.undo_points) == 1, "the draft")
+        if row.engine == "grows":
+            stand_in.grow(1)
+            host.run_until(lambda: any(host.project_dir.rglob("*.draft.2.residual.wav")), "more of it")
         stand_in.holding = False
     if row.engine == "holds":
         assert stand_in is not None
@@ -162,7 +166,7 @@ def test_in_reaper(row: Scenario, tmp_path: Path, engine: Callable[[Scenario, Pa
         assert fields.get("prompt") == row.prompt
         assert (fields["path"] != str(tmp_path / row.file)) == row.read_by_host
         assert ("span+" in fields) == row.has_example
-    assert len(host.undo_points) == row.n_gestures
+    assert len(host.undo_points) == row.n_gestures + (row.engine == "grows")
     check_tracks(row, host, track)
     check_stems(row, host, track, originals)
 
