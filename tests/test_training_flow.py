@@ -27,6 +27,7 @@ from training.flow_mixing import draw_example, latents_of
 from training.flow_network import fresh, sizes_of, velocity_of
 from training.flow_text import CONCEPTS, features_of, phrases_of
 from training.mixing import Bank
+from training.songs import write_song
 
 pytestmark = pytest.mark.torch
 LABELS = ["kick", "snare", "electric bass", "clean guitar", "singing", "violin"]
@@ -42,8 +43,7 @@ def spectra(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tones = [np.sin(2 * np.pi * hz * t * (1 + number / 9)) * (np.sin(3 * hz * t) > 0) for hz in (70, 330, 550, 880)]
         hits = [rng.standard_normal(len(t)) * (t % 0.5 < 0.05), rng.standard_normal(len(t)) * (t % 0.7 < 0.1)]
         stems = np.stack([*hits, *tones]) * 6000
-        np.save(songs / f"{number:05d}.npy", stems.astype(np.int16))
-        (songs / f"{number:05d}.json").write_text(json.dumps({"sources": LABELS, "rate_hz": 44100}))
+        write_song(songs / f"{number:05d}.json", LABELS, stems.astype(np.int16), 44100)
     flow_bank.main(["--bank", str(songs), "--out", str(out), "--smoke"])
     return out
 

@@ -25,6 +25,7 @@ from training.network import FRAMES_MULTIPLE, Network
 from training.notes import compose, play
 from training.phrases import concepts, taught
 from training.recordings import Shots
+from training.songs import songs_of, write_song, write_spectra
 from training.sources import BY_NAME, SOURCES
 
 pytestmark = pytest.mark.torch
@@ -48,8 +49,7 @@ def songs(tmp_path_factory):
                 source = type(source)(source.name, source.role, source.low, source.high, (), source.made)
             stems.append(bank.render(source, song, studio, 0, rng))
         stems = np.clip(np.stack(stems), -1, 1)
-        np.save(folder / f"{number:05d}.npy", (stems * 20000).astype(np.int16))
-        (folder / f"{number:05d}.json").write_text(json.dumps({"sources": _OWN}), encoding="utf-8")
+        write_song(folder / f"{number:05d}.json", _OWN, (stems * 20000).astype(np.int16), 44100)
     return folder
 
 
@@ -129,11 +129,30 @@ def test_spans_mark_what_sounds_and_what_does_not(songs):
     assert seen >= {0.0, 1.0}
 
 
-def test_an_excerpt_played_faster_holds_higher_notes_and_stays_as_long(songs):
+def test_stems_come_back_from_the_disk_as_they_were(tmp_path):
+    rng = np.random.default_rng(0)
+    stems = rng.integers(-32768, 32767, (11, 5000)).astype(np.int16)
+    spectra = rng.normal(0, 1, (2, 800)).astype(np.float32)
+    write_song(tmp_path / "00002.json", [f"s{n}" for n in range(11)], stems, 44100)
+    write_spectra(tmp_path / "00001.json", ["a", "b"], spectra)
+    one, song = songs_of(tmp_path)
+    assert (one.labels, one.length(), song.length()) == (("a", "b"), 800, 5000)
+    assert songs_of(tmp_path, but={one.path}) == [song]
+    for number, stem in enumerate(stems):
+        assert np.array_equal(song.read(number), stem)
+        assert np.array_equal(song.read(number, 4000, 700), stem[4000:4700])
+        assert np.array_equal(song.read(number, 4900, 700), stem[4900:])
+    assert np.array_equal(one.read(1, 80, 160), spectra[1, 80:240])
+    assert np.array_equal(one.read(0), spectra[0])
+
+
+def test_an_excerpt_played_faster_holds_higher_notes_and_stays_as_long(songs, tmp_path):
     played = Bank(songs, 64)
     tone = np.sin(2 * np.pi * 440 * np.arange(7 * 44100) / 44100) * 20000
+    write_song(tmp_path / "00000.json", ["flute"], tone.astype(np.int16)[None], 44100)
+    (song,) = songs_of(tmp_path)
     for speed in (0.85, 1.0, 1.2):
-        cut = played._cut(tone.astype(np.int16), 100, speed)
+        cut = played._cut(song, 0, 100, speed)
         assert cut.shape == (played.n_samples,)
         power = np.abs(np.fft.rfft(cut * np.hanning(len(cut))))
         assert power.argmax() * 44100 / len(cut) == pytest.approx(440 * speed, abs=0.5)
@@ -149,7 +168,7 @@ def test_a_recorded_guitar_and_its_band_teach_that_guitar_and_nothing_about_the_
         soundfile.write(path, noise, 22050)
     (stems,) = bank.recorded_duets(tmp_path)
     assert stems.shape == (4, 5 * 44100)
-    bank._write(tmp_path / "95000.json", ["distorted guitar"] * 2 + [BAND] * 2, stems)
+    write_song(tmp_path / "95000.json", ["distorted guitar"] * 2 + [BAND] * 2, stems, 44100)
     real = Bank(tmp_path, 64)
     assert not real.songs
     assert len(real.duets) == 1
@@ -169,8 +188,9 @@ def test_a_recorded_guitar_and_its_band_teach_that_guitar_and_nothing_about_the_
 
 def test_the_best_gains_cost_least(songs):
     rng = np.random.default_rng(4)
-    path, names = Bank(songs).songs[0]
-    stems = np.load(path)[:3, : 6 * 44100].astype(np.float32) / 32768
+    song = Bank(songs).songs[0]
+    names = song.labels
+    stems = np.stack([song.read(i, 0, 6 * 44100) for i in range(3)]).astype(np.float32) / 32768
     stems = np.pad(stems, ((0, 0), (0, max(0, (N_FRAMES - 1) * 2048 + 4096 - stems.shape[1]))))
     one = example(mix(names[:3], stems, rng), _ROWS, rng)
     assert one.present.any()

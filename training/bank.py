@@ -1,4 +1,4 @@
-"""Stage 1: render songs as stems. Each song is `NNNN.npy`, (stem, sample) int16, and `NNNN.json`, its sources.
+"""Stage 1: render songs as stems, kept as `training.songs` does.
 
 Seeded by the song's number and resumable: what is there is kept. Held-out songs use other sound fonts, kits and
 voices than training songs do.
@@ -7,7 +7,6 @@ voices than training songs do.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from training.effects import level, treat
 from training.mixing import BAND
 from training.notes import Song, compose, play
 from training.recordings import Shots, crowd, read_shots, speak
+from training.songs import write_song
 from training.soundfonts import RATE_HZ, SoundFont
 from training.sources import BY_NAME, DRUM_PARTS, SOURCES, Source
 from training.synthesis import Mono, perform
@@ -158,9 +158,9 @@ def main(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     for number, stem in enumerate(recorded_guitars(args.guitars) if args.guitars else (), _FIRST_RECORDED):
-        _write(args.out / f"{number}.json", ["distorted guitar"], stem)
+        write_song(args.out / f"{number}.json", ["distorted guitar"], stem, RATE_HZ)
     for number, stems in enumerate(recorded_duets(args.guitars) if args.guitars else (), _FIRST_DUET):
-        _write(args.out / f"{number}.json", ["distorted guitar"] * 2 + [BAND] * 2, stems)
+        write_song(args.out / f"{number}.json", ["distorted guitar"] * 2 + [BAND] * 2, stems, RATE_HZ)
     studio = open_studio(args.material, held_out=args.held_out)
     began, made_s = time.monotonic(), 0.0
     n_songs = 2 if args.smoke else args.songs
@@ -169,13 +169,7 @@ def main(argv: list[str]) -> None:
         if path.exists():
             continue
         labels, stems = render_song(number, studio, 4.0 if args.smoke else SONG_S)
-        _write(path, labels, stems)
+        write_song(path, labels, stems, RATE_HZ)
         made_s += stems.size / RATE_HZ
         if number // args.stride % 10 == 0:
             print(f"song {number}: {made_s / 3600:.2f} h of stems in {time.monotonic() - began:.0f} s", flush=True)
-
-
-def _write(path: Path, labels: list[str], stems: np.ndarray) -> None:
-    """The stems first: whoever sees the labels can read them."""
-    np.save(path.with_suffix(".npy"), stems)
-    path.write_text(json.dumps({"sources": labels, "rate_hz": RATE_HZ}), encoding="utf-8")

@@ -19,10 +19,9 @@ from training.phrases import concepts
 def bandpasses(bank: Path, n_songs: int = 120) -> dict[str, Real]:
     """Concept → gains of 0 or 1 for every bin: the band that holds 90 % of the energy of its training stems."""
     spectra: dict[str, Real] = {}
-    for path, labels in Bank(bank).songs[:n_songs]:
-        data = np.load(path, mmap_mode="r")
-        for i, label in enumerate(labels):
-            stem = data[i, : 4 * 44100].astype(np.float32) / 32768
+    for song in Bank(bank).songs[:n_songs]:
+        for i, label in enumerate(song.labels):
+            stem = song.read(i, 0, 4 * 44100).astype(np.float32) * np.float32(1 / 32768)
             power = (np.abs(stft(stem[None])[0]) ** 2).mean(axis=0)
             if power.sum() > 0:
                 spectra[label] = spectra.get(label, np.zeros_like(power)) + power / power.sum()

@@ -5,7 +5,6 @@ No recording here was trained on, and none is committed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from training.mixing import BAND
 from training.phrases import concepts
+from training.songs import songs_of
 from training.soundfonts import RATE_HZ
+from training.sources import DRUM_PARTS
 
 Stereo = npt.NDArray[np.float32]
 CLIP_S: Final = 10.0
@@ -44,21 +46,18 @@ def rendered(folder: Path, n_clips: int, seed: int = 7, n_absent: int = 2) -> It
     """Clips of held-out songs: two to four sources besides the drums, concepts that come rarely first."""
     rng = np.random.default_rng(seed)
     asked_often: dict[str, int] = dict.fromkeys(concepts(), 0)
-    songs = sorted(folder.glob("*.json"))
+    songs = [song for song in songs_of(folder) if BAND not in song.labels]
     for number in range(n_clips):
-        path = songs[number % len(songs)]
-        labels = json.loads(path.read_text(encoding="utf-8"))["sources"]
-        stems = np.load(path.with_suffix(".npy"), mmap_mode="r")
-        from training.sources import DRUM_PARTS
-
+        song = songs[number % len(songs)]
+        labels = song.labels
         others = [i for i, label in enumerate(labels) if label not in DRUM_PARTS]
         chosen = list(rng.permutation(others)[: int(rng.integers(2, 5))])
         if rng.random() < 0.7:
             chosen += [i for i, label in enumerate(labels) if label in DRUM_PARTS]
-        start = int(rng.integers(max(1, stems.shape[1] - _N)))
+        start = int(rng.integers(max(1, song.length() - _N)))
         placed = {}
         for i in chosen:
-            mono = stems[i, start : start + _N].astype(np.float32) / 32768
+            mono = song.read(i, start, _N).astype(np.float32) * np.float32(1 / 32768)
             pan = 0.0 if labels[i] in ("kick", "snare") or "bass" in labels[i] else rng.uniform(-0.7, 0.7)
             gain = 10 ** (rng.normal(0, 3) / 20)
             placed[labels[i]] = gain * np.sqrt(np.array([[1 - pan], [1 + pan]], np.float32)) * mono[None]
@@ -71,10 +70,11 @@ def rendered(folder: Path, n_clips: int, seed: int = 7, n_absent: int = 2) -> It
         asked = {}
         for concept in some[:6]:
             asked_often[concept.name] += 1
-            asked[concept.name] = sum(stem for name, stem in placed.items() if name in concept.covers)
+            taken = [stem for name, stem in placed.items() if name in concept.covers]
+            asked[concept.name] = np.asarray(sum(taken), np.float32)
         none = [c.name for c in concepts().values() if not c.covers & here]
         absent = tuple(str(name) for name in rng.choice(none, n_absent, replace=False))
-        yield Clip(path.stem, "rendered", np.asarray(mixture, np.float32), asked, absent)
+        yield Clip(song.path.stem, "rendered", np.asarray(mixture, np.float32), asked, absent)
 
 
 def frets_on_fire(folder: Path, per_song: int) -> Iterator[Clip]:

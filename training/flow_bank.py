@@ -8,7 +8,6 @@ are found in random mixtures and written beside, as `codec.safetensors`.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Final
@@ -22,6 +21,8 @@ from safetensors.torch import load_file, save_file
 from engine.model.config import SAMPLE_RATE, SpectralSizes
 from engine.model.spectral_codec import SpectralCodec, basis, window
 from training.mixing import Bank
+from training.songs import write_spectra
+from training.soundfonts import RATE_HZ
 
 SPECTRAL: Final = SpectralSizes(hop=960, n_channels=80)
 """20 ms a frame and the band below 2 kHz. A lapped transform needs two values a second for each Hz, and the transformer
@@ -95,13 +96,12 @@ def main(argv: list[str]) -> None:
     torch.set_num_threads(1)
     codec = codec_of()
     began, made_s = time.monotonic(), 0.0
-    for number, path in enumerate(sorted(args.bank.glob("*.json"))[: args.songs]):
-        if (args.out / path.name).exists():
+    for number, song in enumerate(Bank(args.bank).songs[: args.songs]):
+        if (args.out / song.path.name).exists():
             continue
-        told = json.loads(path.read_text(encoding="utf-8"))
-        spectra = spectra_of(codec, np.load(path.with_suffix(".npy")), told["rate_hz"])
-        np.save(args.out / f"{path.stem}.npy", spectra)
-        (args.out / path.name).write_text(json.dumps({"sources": told["sources"]}), encoding="utf-8")
+        stems = np.stack([song.read(i) for i in range(len(song.labels))])
+        spectra = spectra_of(codec, stems, RATE_HZ)
+        write_spectra(args.out / song.path.name, song.labels, spectra)
         made_s += spectra.size / SPECTRAL.n_channels * SPECTRAL.hop / SAMPLE_RATE
         if number % 50 == 0:
             print(f"song {number}: {made_s / 3600:.2f} h of stems in {time.monotonic() - began:.0f} s", flush=True)

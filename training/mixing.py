@@ -7,7 +7,6 @@ each source's product with the mixture (`product`), and the whole energy of what
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ from engine.masks.features import features_of
 from engine.stft import hann
 from training.network import FRAMES_MULTIPLE
 from training.phrases import Concept, concepts
+from training.songs import Song, songs_of
 from training.soundfonts import RATE_HZ
 from training.sources import DRUM_PARTS
 
@@ -77,21 +77,19 @@ class Bank:
         self.folder = folder
         self.n_samples = (n_frames - 1) * HOP + N_FFT if n_samples is None else n_samples
         self.step = step
-        self.songs: list[tuple[Path, tuple[str, ...]]] = []
-        self.duets: list[tuple[Path, tuple[str, ...]]] = []
+        self.songs: list[Song] = []
+        self.duets: list[Song] = []
         self.refresh()
 
     def refresh(self) -> None:
         """Look again."""
-        known = {path for path, _ in [*self.songs, *self.duets]}
-        for path in sorted(self.folder.glob("*.json")):
-            if path.with_suffix(".npy") not in known:
-                labels = tuple(json.loads(path.read_text(encoding="utf-8"))["sources"])
-                (self.duets if BAND in labels else self.songs).append((path.with_suffix(".npy"), labels))
+        for song in songs_of(self.folder, but={song.path for song in [*self.songs, *self.duets]}):
+            (self.duets if BAND in song.labels else self.songs).append(song)
 
     def draw(self, rng: np.random.Generator) -> tuple[tuple[str, ...], Real]:
         """Some stems of one song, or of several, at levels as mixes have: names and (stem, sample)."""
-        path, labels = self.songs[int(rng.integers(len(self.songs)))]
+        song = self.songs[int(rng.integers(len(self.songs)))]
+        labels = song.labels
         across = rng.random() < 0.5 or len(labels) == 1
         drums = [i for i, label in enumerate(labels) if label in DRUM_PARTS]
         others = [i for i, label in enumerate(labels) if label not in DRUM_PARTS]
@@ -104,21 +102,17 @@ class Bank:
         song_speed, drum_speed = self._speed(rng), self._speed(rng)
         start = 0
         for i in chosen:
-            source = path
+            source = song
             if across and labels[i] not in DRUM_PARTS:
-                source, other = self.songs[int(rng.integers(len(self.songs)))]
-                i = int(rng.integers(len(other)))
-                while other[i] in DRUM_PARTS:
-                    i = int(rng.integers(len(other)))
-                name = other[i]
-            else:
-                name = labels[i]
-            data = np.load(source, mmap_mode="r")
+                source = self.songs[int(rng.integers(len(self.songs)))]
+                i = int(rng.integers(len(source.labels)))
+                while source.labels[i] in DRUM_PARTS:
+                    i = int(rng.integers(len(source.labels)))
+            name = source.labels[i]
             if not names or across:
-                start = int(rng.integers(data.shape[1] - self.n_samples)) if data.shape[1] > self.n_samples else 0
-                start -= start % self.step
+                start = self._place(source, rng)
             speed = song_speed if not across else drum_speed if name in DRUM_PARTS else self._speed(rng)
-            stem = self._cut(data[i], start, speed)
+            stem = self._cut(source, i, start, speed)
             gain_db = drum_db + rng.normal(-2, 3) if name in DRUM_PARTS else rng.normal(0, 5)
             if name in ("noise", "crowd", "sound effects"):
                 gain_db -= rng.uniform(0, 12)
@@ -130,29 +124,34 @@ class Bank:
         """A recorded source and a band, now and then of another song: (stem, sample), left and right in turn."""
         names: list[str] = []
         stems: list[Real] = []
-        path, labels = self.duets[int(rng.integers(len(self.duets)))]
-        speed, start = self._speed(rng), None
+        song = self.duets[int(rng.integers(len(self.duets)))]
+        speed, start = self._speed(rng), self._place(song, rng)
         for is_band in (False, True):
             if is_band and rng.random() < 0.3:
-                path, labels = self.duets[int(rng.integers(len(self.duets)))]
-                speed, start = self._speed(rng), None
-            data = np.load(path, mmap_mode="r")
-            start = int(rng.integers(max(data.shape[1] - self.n_samples, 1))) if start is None else start
+                song = self.duets[int(rng.integers(len(self.duets)))]
+                speed, start = self._speed(rng), self._place(song, rng)
             gain = np.float32(10 ** (rng.normal(0, 3) / 20))
             flip = rng.random() < 0.5
-            for i in sorted((i for i, label in enumerate(labels) if (label == BAND) == is_band), reverse=flip):
-                names.append(labels[i])
-                stems.append(self._cut(data[i], start, speed) * gain)
+            sides = [i for i, label in enumerate(song.labels) if (label == BAND) == is_band]
+            for i in sorted(sides, reverse=flip):
+                names.append(song.labels[i])
+                stems.append(self._cut(song, i, start, speed) * gain)
         return tuple(names), np.stack(stems)
+
+    def _place(self, song: Song, rng: np.random.Generator) -> int:
+        """Where an excerpt may begin."""
+        spare = song.length() - self.n_samples
+        start = int(rng.integers(spare)) if spare > 0 else 0
+        return start - start % self.step
 
     def _speed(self, rng: np.random.Generator) -> float:
         """How much faster than it was rendered an excerpt is played: other notes, bodies and rooms than the bank's."""
         return float(2 ** rng.uniform(-_BEND, _BEND)) if self.step == 1 and rng.random() < 0.6 else 1.0
 
-    def _cut(self, values: npt.NDArray[np.int16], start: int, speed: float) -> Real:
-        """`n_samples` from a place on; zeros behind the end."""
+    def _cut(self, song: Song, number: int, start: int, speed: float) -> Real:
+        """`n_samples` of a stem from a place on; zeros behind the end."""
         n = round(self.n_samples * speed)
-        stem = values[start : start + n].astype(np.float32) * _SCALE
+        stem = song.read(number, start, n).astype(np.float32) * _SCALE
         stem = np.pad(stem, (0, n - len(stem)))
         if n == self.n_samples:
             return stem
