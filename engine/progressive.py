@@ -2,7 +2,8 @@
 
 A flow model spends few evaluations on a draft and refines the result from it. A mask model has nothing coarser, so
 its result comes at once. Where the region is long and the request says where the person listens, either kind makes the
-part around the playhead first, then larger ones, each in the former's place.
+part around the playhead first, then larger ones, each in the former's place; but none of which the whole would be there
+before the person has heard what is there already.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from time import monotonic
 from typing import Final
 
 from engine import models
@@ -19,7 +21,7 @@ from engine.request import Draft, Progress, Separation, SeparationRequest
 from engine.separate import OnProgress
 
 DRAFT_SHARE: Final = 0.3
-"""Of a job's progress, for all drafts of a flow model together."""
+"""Of a job's progress, for all drafts together."""
 
 One = Callable[[SeparationRequest, OnProgress], Separation]
 """Separates one request; raises `Cancelled` soon after it was told to stop."""
@@ -47,17 +49,20 @@ def deliver(
         return one(request, on_progress)
     try:
         drafts = [] if at_hand(request) else drafts_of(request)
-        shares, eta_s = _plan(request, drafts) if drafts else ([], None)
-        begin = 0.0
-        for n, (draft, share) in enumerate(zip(drafts, shares, strict=True), 1):
-            told = _drafting(on_progress, begin, share, eta_s)
+        told, begin = on_progress, 0.0
+        while drafts:
+            share, began_s = (DRAFT_SHARE - begin) * _part_of(request, drafts), monotonic()
+            draft, *drafts = drafts
+            told = _drafting(on_progress, begin, share)
             ahead(_alike(draft), told)
             made = one(draft, told)
-            begin += share
-            stage = "refining" if n == len(drafts) else "drafting"
-            on_progress(Progress(begin, stage, eta_s, Draft(made, _offset(request, draft))))
+            if _whole_comes_in_time(request, draft, monotonic() - began_s):
+                drafts = [other for other in drafts if _is_whole(request, other)]
+            begin = begin + share if drafts else DRAFT_SHARE
+            stage = "drafting" if drafts else "refining"
+            on_progress(Progress(begin, stage, math.nan, Draft(made, _offset(request, draft))))
             discard_drafts(request, but=made)
-        told = _refining(on_progress, begin) if drafts else on_progress
+            told = _refining(on_progress, begin)
         ahead(_same, told)
         return one(request, told)
     finally:
@@ -94,18 +99,27 @@ def _same(request: SeparationRequest) -> SeparationRequest:
     return request
 
 
-def _plan(request: SeparationRequest, drafts: list[SeparationRequest]) -> tuple[list[float], float | None]:
-    """Each draft's share of the progress, and the time left (s) that is told meanwhile.
+def _is_whole(request: SeparationRequest, draft: SeparationRequest) -> bool:
+    return (draft.start_s, draft.end_s) == (request.start_s, request.end_s)
 
-    A mask model works as long on a second of a draft as on one of the result, so that its fraction tells the time. What
-    a flow model's draft costs beside its result differs from machine to machine: no time is told.
-    """
+
+def _part_of(request: SeparationRequest, drafts: list[SeparationRequest]) -> float:
+    """What share of all drafts the first of them is."""
     info = inspect(request.source)
-    *n_samples, n_whole = (resolve(one, info).samples for one in (*drafts, request))
-    n_drafts = sum(n_samples)
-    if _has_drafts(request):
-        return [DRAFT_SHARE * n / n_drafts for n in n_samples], math.nan
-    return [n / (n_drafts + n_whole) for n in n_samples], None
+    n_samples = [resolve(draft, info).samples for draft in drafts]
+    return n_samples[0] / sum(n_samples)
+
+
+def _whole_comes_in_time(request: SeparationRequest, draft: SeparationRequest, took_s: float) -> bool:
+    """Whether what covers the whole region next, a draft or a mask model's result, will be there before the person has
+    listened to a draft that took so long, from the playhead to its end. Per second it takes as long as the draft did.
+    """
+    if request.playhead_s is None:
+        return True
+    info = inspect(request.source)
+    part, whole = resolve(draft, info), resolve(request, info)
+    ahead_s = part.end / info.sample_rate - max(request.playhead_s, part.start / info.sample_rate)
+    return took_s * whole.samples / part.samples <= ahead_s
 
 
 def _offset(request: SeparationRequest, draft: SeparationRequest) -> int:
@@ -114,9 +128,9 @@ def _offset(request: SeparationRequest, draft: SeparationRequest) -> int:
     return resolve(draft, info).start - resolve(request, info).start
 
 
-def _drafting(on_progress: OnProgress, begin: float, share: float, eta_s: float | None) -> OnProgress:
-    """A draft's part of the whole's progress. Its time left is not the whole's, so that is never told."""
-    return lambda progress: on_progress(Progress(begin + share * progress.fraction, "drafting", eta_s))
+def _drafting(on_progress: OnProgress, begin: float, share: float) -> OnProgress:
+    """A draft's part of the whole's progress. How long the rest takes is not known yet: no time is told."""
+    return lambda progress: on_progress(Progress(begin + share * progress.fraction, "drafting", math.nan))
 
 
 def _refining(on_progress: OnProgress, begin: float) -> OnProgress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -54,6 +55,18 @@ def flow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every request is answered by a model that has drafts."""
     monkeypatch.setattr(models, "choose", lambda request: "fake")
     monkeypatch.setattr(models, "find", lambda name: SimpleNamespace(kind="flow"))
+
+
+@pytest.fixture(autouse=True)
+def slow(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """By the clock every draft takes so long that no part is left out, or as long as a test says (s)."""
+
+    def takes(each_s: float) -> None:
+        times_s = itertools.count(step=each_s)
+        monkeypatch.setattr(progressive, "monotonic", lambda: next(times_s))
+
+    takes(1e6)
+    return takes
 
 
 class Made:
@@ -314,25 +327,54 @@ def test_the_drafts_grow_from_the_playhead_each_in_the_place_of_the_last(
     fractions = [p.fraction for p, _ in told.seen]
     assert fractions == sorted(fractions)
     shares = [p.fraction for p, _ in told.seen if p.draft is not None]
-    if kind == "flow":
-        assert shares == pytest.approx([DRAFT_SHARE * n / (4 + 12 + 36 + 80) for n in (4, 16, 52, 132)])
-    else:  # a second of a draft costs what a second of the result does
-        assert shares == pytest.approx([n / (4 + 12 + 36 + 80) for n in (4, 16, 52)])
+    lengths_s = [4, 12, 36, 80][:n_drafts]
+    done_s = list(itertools.accumulate(lengths_s))
+    assert shares == pytest.approx([DRAFT_SHARE * n / done_s[-1] for n in done_s])
     stages = [p.stage for p, _ in told.seen if p.draft is not None]
     assert stages == ["drafting"] * (n_drafts - 1) + ["refining"]
 
 
-def test_a_time_left_is_told_where_it_is_the_whole_jobs(song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("kind", "took_s", "lengths_s"),
+    [
+        # By then 3 s lie ahead of the playhead, then 9, then 27; the whole is twenty times the first part.
+        ("mask", 0.1, [4]),
+        ("mask", 0.2, [4, 12]),  # 4 s for the whole at first; of the second, which took no longer, it is 1.3 s
+        ("mask", 10.0, [4, 12, 36]),
+        ("flow", 0.1, [4, 80]),
+        ("flow", 0.2, [4, 12, 80]),
+        ("flow", 10.0, [4, 12, 36, 80]),
+    ],
+)
+def test_no_part_is_made_where_the_whole_will_be_there_in_time(
+    song: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    slow: Callable[[float], None],
+    kind: str,
+    took_s: float,
+    lengths_s: list[int],
+) -> None:
     monkeypatch.setattr(models, "choose", lambda request: "fake")
-    told = {}
-    for kind in ("flow", "mask"):
-        monkeypatch.setattr(models, "find", lambda name, kind=kind: SimpleNamespace(kind=kind))
-        seen = Told(ask(song, playhead_s=45.0))
-        deliver(ask(song, playhead_s=45.0), Made(), on_progress=seen)
-        told[kind] = [p.eta_s for p, _ in seen.seen]
-    assert all(eta_s is not None and math.isnan(eta_s) for eta_s in told["flow"][:-3])
-    assert set(told["mask"][:-3]) == {None}  # the queue draws it from the fraction, which is true to the work
-    assert told["flow"][-3:] == told["mask"][-3:] == [1.0, 1.0, 0.0]
+    monkeypatch.setattr(models, "find", lambda name: SimpleNamespace(kind=kind))
+    monkeypatch.setattr("engine.drafts.PART_S", 4.0)
+    slow(took_s)
+    made, request = Made(), ask(song, start_s=10.0, playhead_s=45.0)
+    told = Told(request)
+    deliver(request, made, on_progress=told)
+    assert [(one.end_s or 90.0) - one.start_s for one in made.asked] == [*lengths_s, 80]
+    fractions = [p.fraction for p, _ in told.seen]
+    assert fractions == sorted(fractions)
+    last = [p for p, _ in told.seen if p.draft is not None][-1]
+    assert (last.fraction, last.stage) == (pytest.approx(DRAFT_SHARE), "refining")
+
+
+def test_a_time_left_is_told_where_it_is_the_whole_jobs(song: Path, flow: None) -> None:
+    request = ask(song, playhead_s=45.0)
+    told = Told(request)
+    deliver(request, Made(), on_progress=told)
+    eta_s = [p.eta_s for p, _ in told.seen]
+    assert all(one is not None and math.isnan(one) for one in eta_s[:-3])
+    assert eta_s[-3:] == [1.0, 1.0, 0.0]
     meter = ProgressMeter(0.0)
     shown = [meter.update(Progress(n / 10, "", eta_s), 10.0 * n)[0].eta_s for n, eta_s in enumerate(
         [None, None, math.nan, math.nan, 50.0, math.nan, None], 1
