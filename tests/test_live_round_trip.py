@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from growing_engine import growing_engine
 from live_host import Host, install_live
 from live_set import LiveSet
 
@@ -119,4 +120,31 @@ def test_cancel_reaches_the_engine(library: Path) -> None:
     host.settle()
     assert host.messages == []
     assert len(host.set.tracks) == 1
+    host.close()
+
+
+def test_the_engine_s_drafts_grow_from_the_playhead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library, _ = install_live(tmp_path)
+    with growing_engine(tmp_path, monkeypatch) as go_on:
+        host = open_song(library, "03_LeadVox")
+        song = host.set.song._state
+        song.update(loop=False, current_song_time=(77.7 + 3.0) * 131 / 60)
+        host.press("extract")
+        go_on.release()
+        source = host.set.tracks[0]._state["arrangement_clips"][0]
+        for n, (begin_s, length_s) in enumerate(((3.0 - 0.1, 0.4), (3.0 - 0.3, 1.2), (0.0, 4.5)), 1):
+            host.run_until(lambda n=n: len(host.set.undo_steps) == n and host.desk.arriving is None, f"{length_s} s")
+            clips = [track._state["arrangement_clips"] for track in host.set.tracks[1:]]
+            assert [len(on_track) for on_track in clips] == [1, 1]
+            (one,), (other,) = clips
+            samples, rate_hz = one.samples
+            assert len(samples) == round(length_s * rate_hz)
+            times_s = one._state["start_time"] * 60 / 131 + np.arange(len(samples)) / rate_hz
+            assert abs(times_s[0] - 77.7 - begin_s) <= 1 / rate_hz
+            heard = source.heard(times_s)
+            np.testing.assert_allclose(one.heard(times_s) + other.heard(times_s), heard, atol=1e-6)
+            go_on.release()
+        host.settle()
+    assert host.messages == []
+    assert not list(tmp_path.glob("out/**/*.draft*"))
     host.close()

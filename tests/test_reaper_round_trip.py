@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from growing_engine import growing_engine
 from reaper_host import Host
 from reaper_project import Source
 from test_reaper_scenarios import heard_at, stem_times
+from test_reaper_scenarios import install as install_scripts
 
 import engine as engine_package
 from bridge import child
@@ -112,3 +114,26 @@ class _Wave(Source):
     @property
     def kind(self) -> str:
         return "WAVE"
+
+
+def test_the_engine_s_drafts_grow_from_the_edit_cursor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts, _ = install_scripts(tmp_path)
+    with growing_engine(tmp_path, monkeypatch) as go_on:
+        host = open_song(tmp_path, scripts, "03_LeadVox", D_PLAYRATE=1.0)
+        host.select(host.tracks[0].items[0], range_s=(0.0, 0.0))
+        host.cursor_s = 77.7 + 3.0
+        host.press("extract_items")
+        go_on.release()
+        host.run_until(lambda: len(host.tracks) == 3, "the first draft")
+        item, rest = (track.items[0] for track in host.tracks[1:])
+        for begin_s, length_s in ((3.0 - 0.1, 0.4), (3.0 - 0.3, 1.2), (0.0, 4.5)):
+            host.run_until(lambda n_s=length_s: item.span[1] == pytest.approx(n_s, abs=1e-9), f"{length_s} s")
+            host.run_until(lambda: rest.span == item.span, "the other stem")
+            assert item.span == pytest.approx((77.7 + begin_s, length_s), abs=1e-9)
+            times_s = stem_times(item.takes[0])
+            heard = host.tracks[0].items[0].takes[0].heard(times_s - 77.7)
+            np.testing.assert_allclose(heard_at(item, times_s) + heard_at(rest, times_s), heard, atol=1e-6)
+            go_on.release()
+        host.settle()
+    assert host.messages == []
+    assert not list(tmp_path.glob("out/**/*.draft*"))
