@@ -370,6 +370,23 @@ def test_an_engine_that_was_started_again_does_not_shrink_the_draft(growing: Des
     check(desk, item, 0.0625, 0.0, 1.0)
 
 
+def test_a_part_that_a_cancelled_request_left_can_be_refined(growing: Desk) -> None:
+    desk = growing
+    item = bring_draft(desk)
+    desk.host.press("cancel")
+    desk.host.settle()
+    check(desk, item, 0.25, *PARTS[0])
+    desk.engine.holding = False
+    desk.host.select(item)
+    desk.host.press("refine")
+    desk.host.settle()
+    check(desk, item, 0.5, 0.0, 1.0)
+    check(desk, desk.host.tracks[2].items[0], 0.5, 0.0, 1.0)
+    assert "playhead" not in desk.asked()[-1]
+    assert desk.host.undo_points[1:] == ["Stembridge: refine"]
+    assert desk.host.messages == []
+
+
 def test_the_playhead_is_told_where_it_is_heard(desk: Desk) -> None:
     desk.host.cursor_s, desk.host.play_s, desk.host.play_state = 11.25, 11.75, 1
     desk.host.press("extract_selection")

@@ -140,7 +140,7 @@ local function mark_of(entry, kind, is_track)
 	local status = sb.known(entry)
 	return sb.encode({
 		job = status.job, kind = kind, op = entry.op, prompt = status.prompt, rid = entry.rid, draft = status.is_draft,
-		origin = not is_track and sb.origin_of(entry) or nil,
+		origin = not is_track and sb.origin_of(entry) or nil, part = not is_track and status.part or nil,
 	})
 end
 

@@ -79,7 +79,8 @@ function sb.gestures.refine()
 		else
 			orders[#orders + 1] = {
 				again = { piece = origin.piece, request = origin.request, capture = origin.capture,
-					offset_s = origin.offset_s, op = stem.mark.op, drafted = stem.files, refines = true },
+					offset_s = origin.offset_s, op = stem.mark.op, drafted = stem.files, refines = true,
+					drafts = { { files = stem.files, part = stem.mark.part } } }, -- a cancelled request leaves a part
 				prompt = stem.mark.prompt, gesture = gesture, quality = "best", held = engine ~= "running" or nil,
 			}
 		end
