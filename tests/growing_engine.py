@@ -15,13 +15,14 @@ from test_bridge_serve import settings_in
 import bridge.serve
 
 PART_S = 0.4
-"""Of a region of 4.5 s with a mask model: drafts of 0.4 and 1.2 s, then the result."""
+"""Of a region of 2.4 to 7.2 s with a mask model: drafts of 0.4 and 1.2 s, then the result."""
 
 
 @contextmanager
-def growing_engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Semaphore]:
-    """Serves the mailbox and an OSC port; one `release` of what it yields lets it go on to the next draft, or the
-    result."""
+def growing_engine(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[bridge.serve.Running, threading.Semaphore]]:
+    """Serves the mailbox and an OSC port; each `release` of the semaphore lets it make one draft, or one result."""
     times_s, go_on = itertools.count(step=1e6), threading.Semaphore(0)
     monkeypatch.setattr("engine.drafts.PART_S", PART_S)
     monkeypatch.setattr("engine.progressive.monotonic", lambda: next(times_s))  # so slow that no part is left out
@@ -32,7 +33,7 @@ def growing_engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[th
         return separate(*arguments, **options)
 
     monkeypatch.setattr(bridge.serve, "separate", gated)
-    with bridge.serve.serving(settings_in(folder)):
-        yield go_on
+    with bridge.serve.serving(settings_in(folder)) as running:
+        yield running, go_on
         for _ in range(9):  # a test that fails leaves nobody waiting
             go_on.release()

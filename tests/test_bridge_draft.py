@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from fake_engine import LIMIT_S, FakeEngine, fake_engine
+from growing_engine import growing_engine
 from mixtures import make_mixture
 from test_bridge_mailbox import Box, opened
 from test_bridge_serve import settings_in
@@ -192,54 +192,49 @@ def test_a_prefetch_is_encoded_between_jobs_and_its_region_is_the_submits(
     assert read_intent(request.prompt) is None  # only a model of any prompt is asked
 
 
-@pytest.fixture
-def song_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Long enough for two drafts around a playhead: of half a second, and of three halves."""
-    monkeypatch.setattr("engine.drafts.PART_S", 0.5)
-    path = tmp_path / "song.wav"
-    soundfile.write(path, make_mixture(round(3.5 * RATE)), RATE, subtype="FLOAT")
-    return path
-
-
 RATE = 44_100
 
 
-def test_drafts_grow_around_the_playhead_and_then_the_result_comes(tmp_path: Path, song_file: Path) -> None:
-    mixture = soundfile.read(song_file, dtype="float32")[0]
-    heard: list[tuple[api.JobDraft, api.JobAnswer, np.ndarray]] = []
-    with serving(settings_in(tmp_path)) as running, Client(running.port) as client, Client(running.port) as late:
+def test_drafts_grow_around_the_playhead_and_then_the_result_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "song.wav"
+    soundfile.write(source, make_mixture(round(3.5 * RATE)), RATE, subtype="FLOAT")
+    mixture = soundfile.read(source, dtype="float32")[0]
+    heard: list[tuple[int, str]] = []
+    with (
+        growing_engine(tmp_path, monkeypatch) as (running, go_on),
+        Client(running.port) as client,
+        Client(running.port) as late,
+    ):
 
         def on_draft(draft: api.JobDraft) -> None:
+            stems = [soundfile.read(path, dtype="float32")[0] for path in (draft.target, draft.residual)]
+            n_samples = len(stems[0])
+            assert np.abs(sum(stems) - mixture[draft.offset :][:n_samples]).max() <= 1e-6
             stands = late.ask(JobStatus(f"s{len(heard)}", draft.job))
-            with contextlib.suppress(soundfile.LibsndfileError):  # a larger one may be there by now
-                stems = [soundfile.read(path, dtype="float32")[0] for path in (draft.target, draft.residual)]
-                heard.append((draft, stands, np.asarray(sum(stems))))
+            assert (stands.draft_target, stands.draft_residual) == (draft.target, draft.residual)
+            assert (stands.draft_offset, stands.draft_samples) == (draft.offset, n_samples)
+            until(lambda: not any(Path(target).exists() for _, target in heard))  # soon after it was told
+            heard.append((draft.offset, draft.target))
+            go_on.release()
 
         def result(name: str, **fields: Any) -> api.JobAnswer:
-            asked = {"path": str(song_file), "prompt": "vocals", "name": name, **fields}
-            return client.wait(client.submit(asked), on_draft=on_draft, timeout_s=LIMIT_S)
+            asked = {"path": str(source), "prompt": "vocals", "name": name, "quality": "progressive", **fields}
+            job = client.submit(asked)
+            go_on.release()
+            return client.wait(job, on_draft=on_draft, timeout_s=LIMIT_S)
 
-        done = result("heard", quality="progressive", playhead=1.5)
-        plain = result("plain", quality="progressive")
-        n_drafts = len(heard)
-        again = result("again", quality="progressive", playhead=0.7)
-    assert 1 <= n_drafts <= 2
-    assert len(heard) == n_drafts  # what is kept is delivered without one
+        done = result("heard", playhead=1.5)
+        assert [offset for offset, _ in heard] == [round(1.4 * RATE), round(1.2 * RATE)]
+        assert len({target for _, target in heard}) == 2
+        plain = result("plain")
+        again = result("again", playhead=0.7)
+    assert len(heard) == 2  # what is kept is delivered without one
     assert Path(again.target).read_bytes() == Path(done.target).read_bytes() == Path(plain.target).read_bytes()
-    assert len({draft.target for draft, _, _ in heard}) == n_drafts
-    for draft, stands, samples in heard:
-        assert draft.offset in (round(1.375 * RATE), round(1.125 * RATE))
-        assert len(samples) == round((0.5 if draft.offset == round(1.375 * RATE) else 1.5) * RATE)
-        assert np.abs(samples - mixture[draft.offset : draft.offset + len(samples)]).max() <= 1e-6
-        assert ".draft-" in draft.target
-        if stands.draft_target:  # the newest: this one, or the next
-            assert (stands.draft_offset, stands.draft_samples) in (
-                (round(1.375 * RATE), round(0.5 * RATE)),
-                (round(1.125 * RATE), round(1.5 * RATE)),
-            )
+    assert soundfile.info(done.target).frames == round(3.5 * RATE)
     left = {path.name.split(".", 1)[1] for path in Path(done.target).parent.iterdir()}
     assert left == {"json", "residual.wav", "target.wav"}
-    assert soundfile.info(done.target).frames == round(3.5 * RATE)
 
 
 def test_each_draft_is_told_and_the_newest_is_what_a_late_client_gets(engine: FakeEngine) -> None:

@@ -125,7 +125,7 @@ def test_cancel_reaches_the_engine(library: Path) -> None:
 
 def test_the_engine_s_drafts_grow_from_the_playhead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library, _ = install_live(tmp_path)
-    with growing_engine(tmp_path, monkeypatch) as go_on:
+    with growing_engine(tmp_path, monkeypatch) as (_, go_on):
         host = open_song(library, "03_LeadVox")
         song = host.set.song._state
         song.update(loop=False, current_song_time=(77.7 + 3.0) * 131 / 60)

@@ -118,7 +118,7 @@ class _Wave(Source):
 
 def test_the_engine_s_drafts_grow_from_the_edit_cursor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripts, _ = install_scripts(tmp_path)
-    with growing_engine(tmp_path, monkeypatch) as go_on:
+    with growing_engine(tmp_path, monkeypatch) as (_, go_on):
         host = open_song(tmp_path, scripts, "03_LeadVox", D_PLAYRATE=1.0)
         host.select(host.tracks[0].items[0], range_s=(0.0, 0.0))
         host.cursor_s = 77.7 + 3.0
