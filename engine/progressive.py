@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
 from typing import Final
@@ -17,6 +18,7 @@ from typing import Final
 from engine import models
 from engine.audio import inspect, resolve
 from engine.drafts import discard_drafts, part_drafts, whole_draft
+from engine.errors import StembridgeError
 from engine.request import Draft, Progress, Separation, SeparationRequest
 from engine.separate import OnProgress
 
@@ -89,8 +91,11 @@ def _alike(draft: SeparationRequest) -> Turn:
     """Turns requests for the same region into their own drafts of what `draft` is of."""
 
     def turn(other: SeparationRequest) -> SeparationRequest:
-        drafts = (one for one in drafts_of(other) if (one.start_s, one.end_s) == (draft.start_s, draft.end_s))
-        return next(drafts, other)
+        with suppress(StembridgeError):  # its own turn says what is wrong with it
+            for one in drafts_of(other):
+                if _is_whole(draft, one):
+                    return one
+        return other
 
     return turn
 
@@ -100,6 +105,7 @@ def _same(request: SeparationRequest) -> SeparationRequest:
 
 
 def _is_whole(request: SeparationRequest, draft: SeparationRequest) -> bool:
+    """Whether a draft is of all that the request asks for."""
     return (draft.start_s, draft.end_s) == (request.start_s, request.end_s)
 
 

@@ -165,6 +165,22 @@ def test_the_status_has_the_draft_while_the_job_goes_on(box: Box) -> None:
     assert ended["position_samples"] == 96_000
 
 
+def test_the_status_has_the_newest_draft(box: Box) -> None:
+    larger = Draft(replace(STEMS, target=OUT / "Lead.draft-0a1b2c3d-2.target.wav", samples=2_880_000), 100_000)
+    box.run.more_drafts = [larger]
+    box.submit("r1", position=96_000, rate=48_000, start=48_000, end=4_800_000, quality="progressive")
+
+    def newest() -> bool:
+        box.mailbox.poll()
+        return (box.status("r1") or {}).get("draft_target") == str(larger.stems.target)
+
+    until(newest)
+    status = box.status("r1") or {}
+    assert (status["draft_samples"], status["draft_position_samples"]) == (2_880_000, 96_000 + 100_000)
+    box.run.hold.set()
+    assert box.ends("r1")["draft_target"] is None
+
+
 def test_a_prefetch_in_the_mailbox_is_done_at_once_and_makes_no_job(box: Box) -> None:
     box.post("p1", op="prefetch", path=str(box.song), start=1.0, end=2.0)
     assert box.ends("p1") == {"rid": "p1", "state": "done"}

@@ -432,13 +432,14 @@ def test_what_waits_for_the_same_region_is_turned_into_its_draft_and_then_into_i
 
 def test_others_that_wait_are_turned_into_drafts_of_the_same_part(song: Path, flow: None) -> None:
     turns: list[list[tuple[float, float | None]]] = []
-    others = [ask(song, seed=1, playhead_s=45.0), ask(song, seed=2)]
+    broken = ask(song, seed=3, playhead_s=45.0, spans=(Span("+", 900.0, 901.0),))
+    others = [ask(song, seed=1, playhead_s=45.0), ask(song, seed=2), broken]
     deliver(
         ask(song, playhead_s=45.0),
         Made(),
         ahead=lambda turn, told: turns.append([(turn(one).start_s, turn(one).end_s) for one in others]),
     )
-    assert turns == [[(40.0, 60.0), (0.0, None)], [(0.0, None)] * 2, [(0.0, None)] * 2]
+    assert turns == [[(40.0, 60.0), (0.0, None), (0.0, None)], [(0.0, None)] * 3, [(0.0, None)] * 3]
 
 
 # The model that ships
