@@ -189,6 +189,7 @@ function decoded(packet) {
    const tags = text();
    const read = { s: text, i: () => packet.readInt32BE((at += 4) - 4), f: () => packet.readFloatBE((at += 4) - 4) };
    Object.assign(read, { T: () => true, F: () => false, d: () => packet.readDoubleBE((at += 8) - 8) });
+   read.h = () => packet.readBigInt64BE((at += 8) - 8); // Bitwig's getLong
    const values = [...tags.slice(1)].map((tag) => read[tag]());
    // Each getter takes the one type it is named after.
    const of = (tag) => (i) => {
