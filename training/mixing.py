@@ -19,7 +19,7 @@ from engine.masks.features import features_of
 from engine.stft import hann
 from training.network import FRAMES_MULTIPLE
 from training.phrases import Concept, concepts
-from training.songs import Song, songs_of
+from training.songs import StoredSong, songs_of
 from training.soundfonts import RATE_HZ
 from training.sources import DRUM_PARTS
 
@@ -34,6 +34,12 @@ BAND: Final = "band"
 _ACTIVE_DB: Final = -35.0
 _BEND: Final = 0.25
 """Octaves by which an excerpt is played faster or slower at most."""
+_DRIVEN: Final = 0.2
+"""Share of the stems that are bent a little, as by a tape, a transformer or a tired amplifier."""
+_EQUALISED: Final = 0.8
+_EQUALISER_DB: Final = 5.0
+"""Share of the stems that have an equaliser of their own, and the deviation of its gains. After 2900 steps with 3 dB on
+half of them training songs had gained 1.6 dB and held-out ones 0.5: the sound fonts were learnt by heart."""
 _SCALE: Final = np.float32(1 / 32768 / 0.7)
 
 Real = npt.NDArray[np.float32]
@@ -77,8 +83,8 @@ class Bank:
         self.folder = folder
         self.n_samples = (n_frames - 1) * HOP + N_FFT if n_samples is None else n_samples
         self.step = step
-        self.songs: list[Song] = []
-        self.duets: list[Song] = []
+        self.songs: list[StoredSong] = []
+        self.duets: list[StoredSong] = []
         self.refresh()
 
     def refresh(self) -> None:
@@ -112,7 +118,7 @@ class Bank:
             if not names or across:
                 start = self._place(source, rng)
             speed = song_speed if not across else drum_speed if name in DRUM_PARTS else self._speed(rng)
-            stem = self._cut(source, i, start, speed)
+            stem = self._cut(source, i, start, speed, rng)
             gain_db = drum_db + rng.normal(-2, 3) if name in DRUM_PARTS else rng.normal(0, 5)
             if name in ("noise", "crowd", "sound effects"):
                 gain_db -= rng.uniform(0, 12)
@@ -135,10 +141,10 @@ class Bank:
             sides = [i for i, label in enumerate(song.labels) if (label == BAND) == is_band]
             for i in sorted(sides, reverse=flip):
                 names.append(song.labels[i])
-                stems.append(self._cut(song, i, start, speed) * gain)
+                stems.append(self._cut(song, i, start, speed, rng) * gain)
         return tuple(names), np.stack(stems)
 
-    def _place(self, song: Song, rng: np.random.Generator) -> int:
+    def _place(self, song: StoredSong, rng: np.random.Generator) -> int:
         """Where an excerpt may begin."""
         spare = song.length() - self.n_samples
         start = int(rng.integers(spare)) if spare > 0 else 0
@@ -148,11 +154,14 @@ class Bank:
         """How much faster than it was rendered an excerpt is played: other notes, bodies and rooms than the bank's."""
         return float(2 ** rng.uniform(-_BEND, _BEND)) if self.step == 1 and rng.random() < 0.6 else 1.0
 
-    def _cut(self, song: Song, number: int, start: int, speed: float) -> Real:
-        """`n_samples` of a stem from a place on; zeros behind the end."""
+    def _cut(self, song: StoredSong, number: int, start: int, speed: float, rng: np.random.Generator) -> Real:
+        """`n_samples` of a stem from a place on, some of them bent; zeros behind the end."""
         n = round(self.n_samples * speed)
         stem = song.read(number, start, n).astype(np.float32) * _SCALE
         stem = np.pad(stem, (0, n - len(stem)))
+        if self.step == 1 and rng.random() < _DRIVEN:
+            drive = np.float32(10 ** rng.uniform(0, 0.5) / max(float(np.abs(stem).max()), 1e-3))
+            stem = np.tanh(stem * drive) / drive
         if n == self.n_samples:
             return stem
         places = np.linspace(0, n - 1.001, self.n_samples)
@@ -180,8 +189,8 @@ def mix(names: tuple[str, ...], stems: Real, rng: np.random.Generator) -> Mixtur
         gains[::2, 1], gains[1::2, 0] = 0, 0
     mono = BAND in names or rng.random() < 0.25
     for i, name in enumerate(names):
-        if rng.random() < 0.5:
-            knots = rng.normal(0, 3, 8)
+        if rng.random() < _EQUALISED:
+            knots = rng.normal(0, _EQUALISER_DB, 8)
             place = np.log2(np.arange(n_bins) + 8)
             gains[i] *= 10 ** (np.interp(place, np.linspace(3, 11, 8), knots) / 20)
         if mono:

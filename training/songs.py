@@ -18,7 +18,7 @@ import soundfile
 
 
 @dataclass(frozen=True)
-class Song:
+class StoredSong:
     """One song: where its sources are written, and what they are, a label a stem."""
 
     path: Path
@@ -46,15 +46,15 @@ class Song:
         return self.path.with_name(f"{self.path.stem}-{number:02d}.flac")
 
 
-def songs_of(folder: Path, *, but: Collection[Path] = ()) -> list[Song]:
+def songs_of(folder: Path, *, but: Collection[Path] = ()) -> list[StoredSong]:
     """All of a folder, in the order of their numbers, `but` those of these paths."""
     paths = sorted(path for path in folder.glob("*.json") if path not in but)
-    return [Song(path, tuple(json.loads(path.read_text(encoding="utf-8"))["sources"])) for path in paths]
+    return [StoredSong(path, tuple(json.loads(path.read_text(encoding="utf-8"))["sources"])) for path in paths]
 
 
 def write_song(path: Path, labels: Sequence[str], stems: npt.NDArray[np.int16], rate_hz: int) -> None:
     """The stems first: whoever sees the labels can read them. `path` ends in .json; `stems` are `(stem, sample)`."""
-    song = Song(path, tuple(labels))
+    song = StoredSong(path, tuple(labels))
     for number, stem in enumerate(stems):
         soundfile.write(song._stem(number), stem, rate_hz, subtype="PCM_16")
     _tell(path, labels, rate_hz=rate_hz)

@@ -89,6 +89,7 @@ MATERIAL: Final = (
     ("Audiophob kit (Debian hydrogen-drumkits)", "CC0-1.0", "training: drum one-shots"),
     ("rumpf_kit_z01 by Emanuel Rumpf (Debian hydrogen-drumkits)", "CC-BY-3.0", "training: drum one-shots"),
     ("Sonic Pi one-shots (Debian sonic-pi-samples)", "CC0-1.0", "training: drum one-shots; its loops: test only"),
+    ("one-note recordings of tonejs-instruments (npm)", "CC-BY-3.0", "training: strings, winds, guitars, basses, keys"),
     ("speech made with eSpeak NG (Debian espeak-ng)", "output of a program", "training: speech, crowd"),
     ("voices of Flite: slt, rms, awb, kal16 (Debian flite)", "free, with notice", "training: speech, crowd"),
     ("own synthesis (training/synthesis.py)", "Apache-2.0", "training: strings, FM, synths, singer"),
