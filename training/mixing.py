@@ -34,6 +34,8 @@ BAND: Final = "band"
 _ACTIVE_DB: Final = -35.0
 _BEND: Final = 0.25
 """Octaves by which an excerpt is played faster or slower at most."""
+_RESTS: Final = 0.35
+"""Share of the duets in which the band plays alone."""
 _DRIVEN: Final = 0.2
 """Share of the stems that are bent a little, as by a tape, a transformer or a tired amplifier."""
 _EQUALISED: Final = 0.8
@@ -127,7 +129,10 @@ class Bank:
         return tuple(names), np.stack(stems)
 
     def draw_duet(self, rng: np.random.Generator) -> tuple[tuple[str, ...], Real]:
-        """A recorded source and a band, now and then of another song: (stem, sample), left and right in turn."""
+        """A recorded source and a band, now and then of another song: (stem, sample), left and right in turn.
+
+        The source is silent in some: else whatever sounds recorded would come to mean that it is there.
+        """
         names: list[str] = []
         stems: list[Real] = []
         song = self.duets[int(rng.integers(len(self.duets)))]
@@ -136,7 +141,8 @@ class Bank:
             if is_band and rng.random() < 0.3:
                 song = self.duets[int(rng.integers(len(self.duets)))]
                 speed, start = self._speed(rng), self._place(song, rng)
-            gain = np.float32(10 ** (rng.normal(0, 3) / 20))
+            rests = not is_band and rng.random() < _RESTS
+            gain = np.float32(0 if rests else 10 ** (rng.normal(0, 3) / 20))
             flip = rng.random() < 0.5
             sides = [i for i, label in enumerate(song.labels) if (label == BAND) == is_band]
             for i in sorted(sides, reverse=flip):

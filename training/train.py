@@ -36,7 +36,7 @@ _RARE: Final = 6.0
 """Weight of a concept that sounds against one that does not, when all are listened for."""
 _WORDLESS: Final = 0.1
 """How often a prompt with a positive span loses its words: a span alone must do, too."""
-_DUETS: Final = 0.1
+_DUETS: Final = 0.07
 """Share of examples that are a recorded source with its band, where the bank has any."""
 _SAVE_EVERY_S: Final = 120.0
 
