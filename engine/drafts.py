@@ -91,23 +91,28 @@ def discard_drafts(request: SeparationRequest, but: Separation | None = None) ->
     """
     if request.quality != "progressive":
         return
-    name, stays = draft_name(request), () if but is None else (but.target, but.residual, but.manifest)
+    name, stays = draft_name(request), "" if but is None else but.manifest.stem
     try:
-        found = sorted(p for p in request.out_dir.iterdir() if p.name.startswith(name) and p not in stays)
+        found = sorted(p for p in request.out_dir.iterdir() if p.name.startswith(name) and _stem_of(p) != stays)
     except FileNotFoundError:
         return
     except OSError as e:
         logger.warning("Drafts in %s cannot be looked for: %s", request.out_dir, e)
         return
-    manifests = {path.name.removesuffix(".json"): path for path in found if path.suffix == ".json"}
+    manifests = {_stem_of(path): path for path in found if path.suffix == ".json"}
     for stem in (path for path in found if path.suffix == ".wav"):
-        manifest = manifests.get(stem.name.rsplit(".", 2)[0])
+        manifest = manifests.get(_stem_of(stem))
         if manifest is not None and _was_edited(stem, manifest):
             manifests = {key: path for key, path in manifests.items() if path != manifest}
         else:
             _remove(stem)
     for manifest in manifests.values():
         _remove(manifest)
+
+
+def _stem_of(path: Path) -> str:
+    """What the files of one draft have in common: their name before `.target.wav` or `.json`."""
+    return path.stem if path.suffix == ".json" else path.name.rsplit(".", 2)[0]
 
 
 def _was_edited(stem: Path, manifest: Path) -> bool:

@@ -215,6 +215,17 @@ def test_only_the_requests_own_drafts_are_removed(song: Path, flow: None) -> Non
     assert len(stems_in(request.out_dir)) == 4
 
 
+def test_of_the_draft_that_stays_no_file_is_removed(song: Path) -> None:
+    request = ask(song, playhead_s=45.0)
+    (part,) = part_drafts(request)
+    Made()(part, lambda p: None)
+    whole = Made()(whole_draft(request), lambda p: None)
+    (request.out_dir / f"{draft_name(request)}.generated_residual.wav").touch()  # of `output` `generative`
+    discard_drafts(request, but=whole)
+    ends = ("json", "generated_residual.wav", "residual.wav", "target.wav")
+    assert stems_in(request.out_dir) == sorted(f"{draft_name(request)}.{end}" for end in ends)
+
+
 def test_a_long_name_leaves_room_for_the_drafts_mark(song: Path) -> None:
     name = draft_name(ask(song, name="ä" * (MAX_NAME_BYTES // 2)))
     assert len(name.encode()) <= MAX_NAME_BYTES
@@ -366,6 +377,18 @@ def test_no_part_is_made_where_the_whole_will_be_there_in_time(
     assert fractions == sorted(fractions)
     last = [p for p, _ in told.seen if p.draft is not None][-1]
     assert (last.fraction, last.stage) == (pytest.approx(DRAFT_SHARE), "refining")
+
+
+def test_a_part_that_an_earlier_life_left_says_nothing_of_the_speed(
+    song: Path, monkeypatch: pytest.MonkeyPatch, slow: Callable[[float], None]
+) -> None:
+    monkeypatch.setattr(models, "choose", lambda request: "fake")
+    monkeypatch.setattr(models, "find", lambda name: SimpleNamespace(kind="mask"))
+    monkeypatch.setattr("engine.drafts.PART_S", 4.0)
+    slow(0.0)
+    made, request = Made(), ask(song, start_s=10.0, playhead_s=45.0)
+    deliver(request, lambda r, told: replace(made(r, told), cached=r.name == draft_name(request, 1)))
+    assert [(one.end_s or 90.0) - one.start_s for one in made.asked] == [4, 12, 80]
 
 
 def test_a_time_left_is_told_where_it_is_the_whole_jobs(song: Path, flow: None) -> None:
