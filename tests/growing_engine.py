@@ -34,6 +34,8 @@ def growing_engine(
 
     monkeypatch.setattr(bridge.serve, "separate", gated)
     with bridge.serve.serving(settings_in(folder)) as running:
-        yield running, go_on
-        for _ in range(9):  # a test that fails leaves nobody waiting
-            go_on.release()
+        try:
+            yield running, go_on
+        finally:
+            for _ in range(9):  # a test that fails leaves nobody waiting
+                go_on.release()
