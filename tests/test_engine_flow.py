@@ -217,7 +217,10 @@ def test_prompts_solved_ahead_are_one_batch(
     requests = [SeparationRequest((source,), p, tmp_path / "a", nfe=2, model="sam-tiny") for p in prompts]
     refused = replace(requests[0], spans=(Span("+", 5.0, 6.0),))
     elsewhere = replace(requests[0], prompt="vocals", start_s=0.1)
-    solve_ahead([*requests, refused, elsewhere], shelf)
+    fractions: list[float] = []
+    solve_ahead([*requests, refused, elsewhere], shelf, on_progress=lambda p: fractions.append(p.fraction))
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(0.45)  # the second of two evaluations is yet to come, and the decoding
     velocity = TorchFlow.velocity
     monkeypatch.setattr(TorchFlow, "velocity", lambda *_: pytest.fail("it was solved ahead"))
     ahead = [separate(request, shelf) for request in requests]

@@ -131,7 +131,7 @@ class FlowModel:
 
     def solve_ahead(self, mixture: Iterable[Samples], n_samples: int, plans: Sequence[Plan], step: Step) -> None:
         left = [plan for plan in plans if _key(plan) not in self._solved]
-        self._solve(mixture, n_samples, left, step)
+        self._solve(mixture, n_samples, left, lambda fraction: step((_ENCODE + _SOLVE) * fraction))
 
     def hear_ahead(self, mixture: Iterable[Samples], n_samples: int, mixture_key: str, step: Step) -> None:
         self._hear(mixture, n_samples, mixture_key, step)
