@@ -309,6 +309,27 @@ def test_a_draft_that_goes_while_it_is_copied_gives_way_to_the_larger_one(growin
     assert not list(desk.folder.glob("project/**/*.part"))
 
 
+def test_a_draft_that_may_be_a_part_does_not_come_in_where_the_engine_does_not_say(
+    growing: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, status = growing, growing.engine._status
+
+    def older(rid: str, **fields: Any) -> None:
+        fields.pop("draft_samples", None)
+        status(rid, **fields)
+
+    monkeypatch.setattr(desk.engine, "_status", older)
+    desk.hold()
+    answers = desk.host.desk.answers
+    desk.host.run_until(lambda: any(a.get("draft_target") for a in answers.values()), "word of it")
+    desk.host.tick()
+    assert desk.host.desk.arriving is None
+    desk.release()
+    check(desk, 0.5, 0.0, 1.0)
+    assert len(desk.set.undo_steps) == 1
+    assert desk.host.messages == []
+
+
 def test_the_playhead_is_told_where_a_part_can_be_placed(desk: Desk) -> None:
     song = desk.set.song._state
     for at in (21.9, 22.5, 24.0):

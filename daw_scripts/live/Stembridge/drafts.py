@@ -48,6 +48,8 @@ def status_of(desk: Desk, entry: dict[str, Any]) -> dict[str, Any] | None:
     target, residual, n = status["draft_target"], status["draft_residual"], status["draft_samples"]
     if not (target and residual) or target == entry.get("passed"):
         return None
+    if not n and "playhead" in entry["request"]:
+        return None  # of an engine that does not say whether it is a part: it would come to lie in a wrong place
     is_part = 0 < n < entry["request"]["end"] - entry["request"]["start"]
     part = [status["draft_offset"], n] if is_part else None
     if entry.get("drafted"):

@@ -194,7 +194,7 @@ def _draft_path(values: list[Value], place: int) -> str:
 
 
 def _draft_samples(values: list[Value], place: int) -> int:
-    """0 where there is no draft, and from an engine whose drafts are all of the whole."""
+    """0 where there is no draft, and from an engine that does not say it."""
     n = values[place] if len(values) > place else 0
     return n if isinstance(n, int) else 0
 
