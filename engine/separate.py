@@ -50,12 +50,15 @@ def separate(
     began = time.monotonic()
     require_effects(request, effects)
     model = shelf.open(models.choose(request))
+    first: tuple[float, float] | None = None  # when work was first told of, and how much of it was done by then
 
     def report(fraction: float, stage: str) -> None:
+        nonlocal first
         if cancelled():
             raise Cancelled
-        spent_s = time.monotonic() - began
-        on_progress(Progress(fraction, stage, spent_s * (1 - fraction) / fraction if fraction > 0 else None))
+        now_s = time.monotonic()
+        first = first or ((now_s, fraction) if fraction > 0 else None)
+        on_progress(Progress(fraction, stage, _left_s(first, now_s, fraction)))
 
     with Source(request.source) as heard, Source(request.source) as original:
         info = heard.info
@@ -122,6 +125,13 @@ def separate(
             paths, manifest_path = files.publish(manifest)
     on_progress(Progress(1, "done", 0.0))
     return replace(separation, target=paths.get("target"), residual=paths.get("residual"), manifest=manifest_path)
+
+
+def _left_s(first: tuple[float, float] | None, now_s: float, fraction: float) -> float | None:
+    """The time left at the speed since the first report; before it lies what may have been made for another request."""
+    if first is None or fraction <= first[1]:
+        return None
+    return (now_s - first[0]) * (1 - fraction) / (fraction - first[1])
 
 
 def _find(cache: ResultCache | None, key: str) -> Source | None:

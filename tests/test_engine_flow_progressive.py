@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -119,9 +120,14 @@ def test_the_draft_is_solved_once_and_the_result_is_the_same_without_it(
     n_calls = []
     velocity = TorchFlow.velocity
     monkeypatch.setattr(TorchFlow, "velocity", lambda self, *a: n_calls.append(len(a[3])) or velocity(self, *a))
+    clock_s, seen = itertools.count(), list[Progress]()
+    monkeypatch.setattr("engine.separate.time", SimpleNamespace(monotonic=lambda: next(clock_s)))  # 1 s for each step
     source = mixture_file(0.8, sample_rate=RATE)
-    first = delivered(shelf, request_for(source, tmp_path / "a"))
+    first = delivered(shelf, request_for(source, tmp_path / "a"), seen)
     assert n_calls == [2, 6]
+    left_s = [p.eta_s or 0.0 for p in seen if p.stage == "refining" and p.draft is None]
+    assert np.isnan(left_s[0])  # the draft, which was there, says nothing of the speed
+    assert np.diff(left_s[1:6]) == pytest.approx(-1.0)
     alone = separate(request_for(source, tmp_path / "b"), Shelf())  # nothing was drafted before
     assert np.array_equal(stem(first.target), stem(alone.target))
 
