@@ -15,7 +15,7 @@ import torch
 
 from engine.masks.bands import to_bands
 from engine.masks.prompted import _spelling
-from training import bank, mixing, presence, scores, train
+from training import average, bank, mixing, presence, scores, train
 from training.bank import Studio, choose_sources
 from training.baselines import bandpasses, harmonic_percussive, ideal_banded, ideal_ratio
 from training.evaluate import answered_in_part, answered_well, answered_well_with_spans
@@ -390,6 +390,26 @@ def test_one_trunk_pass_answers_many_prompts_alike():
         alone = torch.cat([net.head(asked, text[:, k : k + 1], spans[:, k : k + 1])[0] for k in range(4)], dim=1)
     assert together.shape == (1, 4, 2, N_BANDS, 32)
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+
+
+def test_the_mean_of_trainings_is_between_them_and_of_one_is_itself(tmp_path):
+    paths = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        paths.append(tmp_path / f"{seed}.pt")
+        torch.save({"ema": Network(N_BANDS).state_dict(), "step": seed}, paths[-1])
+    one, other = (torch.load(path, weights_only=True)["ema"] for path in paths)
+    average.main([str(paths[0]), "--out", str(tmp_path / "same.pt")])
+    same = torch.load(tmp_path / "same.pt", weights_only=True)["ema"]
+    assert all(torch.equal(same[name], value) for name, value in one.items())
+    average.main([*map(str, paths), "--out", str(tmp_path / "mean.pt")])
+    mean = torch.load(tmp_path / "mean.pt", weights_only=True)
+    assert mean["of"] == [0, 1]
+    name = next(name for name, value in one.items() if value.dim() > 1)
+    torch.testing.assert_close(mean["ema"][name], (one[name] + other[name]) / 2)
+    Network(N_BANDS).load_state_dict(mean["ema"])
+    with pytest.raises(ValueError, match="different networks"):
+        average.mean_of([one, {name: one[name]}])
 
 
 def test_training_runs_stops_and_goes_on(songs, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import sys
 STAGES = (
     "bank",
     "train",
+    "average",
     "export",
     "presence",
     "evaluate",
