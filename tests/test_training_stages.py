@@ -170,6 +170,7 @@ def test_stems_come_back_from_the_disk_as_they_were(tmp_path):
     spectra = rng.normal(0, 1, (2, 800)).astype(np.float32)
     write_song(tmp_path / "00002.json", [f"s{n}" for n in range(11)], stems, 44100)
     write_spectra(tmp_path / "00001.json", ["a", "b"], spectra)
+    (tmp_path / "00002.npy").write_bytes(b"what a process left that was killed")
     one, song = songs_of(tmp_path)
     assert (one.labels, one.length(), song.length()) == (("a", "b"), 800, 5000)
     assert songs_of(tmp_path, but={one.path}) == [song]

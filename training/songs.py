@@ -26,21 +26,20 @@ class StoredSong:
 
     def length(self) -> int:
         """Values of each stem."""
-        array = self.path.with_suffix(".npy")
-        if array.exists():
-            return int(np.load(array, mmap_mode="r").shape[1])
-        return int(soundfile.info(self._stem(0)).frames)
+        if self._stem(0).exists():
+            return int(soundfile.info(self._stem(0)).frames)
+        return int(np.load(self.path.with_suffix(".npy"), mmap_mode="r").shape[1])
 
     def read(self, stem: int, start: int = 0, n: int | None = None) -> npt.NDArray[Any]:
         """`(value,)` of one stem from a place on, as they were written; fewer than `n` where it ends."""
-        array = self.path.with_suffix(".npy")
-        if array.exists():
-            values: npt.NDArray[Any] = np.load(array, mmap_mode="r")[stem]
-            return values[start : None if n is None else start + n]
-        samples: npt.NDArray[Any] = soundfile.read(
-            self._stem(stem), start=start, frames=-1 if n is None else n, dtype="int16"
-        )[0]
-        return samples
+        sound = self._stem(stem)
+        if sound.exists():
+            samples: npt.NDArray[Any] = soundfile.read(
+                sound, start=start, frames=-1 if n is None else n, dtype="int16"
+            )[0]
+            return samples
+        values: npt.NDArray[Any] = np.load(self.path.with_suffix(".npy"), mmap_mode="r")[stem]
+        return values[start : None if n is None else start + n]
 
     def _stem(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.stem}-{number:02d}.flac")
