@@ -25,7 +25,7 @@ from training.network import FRAMES_MULTIPLE, Network
 from training.notes import Note, compose, play
 from training.phrases import concepts, taught
 from training.recordings import Shots
-from training.samplers import read_samplers
+from training.samplers import Sampler, read_samplers
 from training.songs import songs_of, write_song, write_spectra
 from training.sources import BY_NAME, SOURCES
 
@@ -84,17 +84,21 @@ def test_an_instrument_recorded_note_by_note_plays_what_is_written(tmp_path):
     assert 12 * np.log2(heard_hz / 440) == pytest.approx(2, abs=0.7)
     assert played[int(3.92 * 44100) :].any()
     studio = Studio((), (), Shots({}), samplers=samplers)
-    song = compose(np.random.default_rng(1), 6.0)
-    stems = [bank.render(BY_NAME["violin"], song, studio, 0, np.random.default_rng(n)) for n in range(4) if _sampled(n)]
-    assert len(stems) >= 1
-    assert all(stem.any() for stem in stems)
+    chosen = [bank.sampler_of(BY_NAME["violin"], studio, np.random.default_rng(n)) for n in range(20)]
+    assert set(map(id, chosen)) == {id(violin), id(None)}
+    assert bank.sampler_of(BY_NAME["flute"], studio, np.random.default_rng(0)) is None
 
 
-def _sampled(seed):
-    """Whether a song of that seed plays a recorded instrument with its recordings: what is drawn behind its notes."""
-    rng = np.random.default_rng(seed)
-    play(BY_NAME["violin"], compose(np.random.default_rng(1), 6.0), rng)
-    return rng.random() < bank._SAMPLED
+def test_a_driven_guitar_that_was_recorded_clean_always_has_its_amplifier(monkeypatch):
+    guitar = Sampler({52: np.sin(np.arange(44100 * 6) / 50).astype(np.float32) * np.float32(0.5)})
+    studio = Studio((), (), Shots({}), samplers={"distorted guitar": (guitar,)})
+    amps = []
+    monkeypatch.setattr(bank, "_SAMPLED", 1.0)
+    monkeypatch.setattr(bank, "choose_sources", lambda number, rng: [BY_NAME["distorted guitar"]])
+    monkeypatch.setattr(bank, "treat", lambda stem, rng, *, amp: (amps.append(amp), stem + np.float32(0.1))[1])
+    for number in range(12):
+        bank.render_song(number, studio, 3.0)
+    assert amps == [BY_NAME["distorted guitar"].amp] * 12
 
 
 def test_what_is_taught_holds_every_name_first_and_no_held_out_phrase_of_any_concept():

@@ -97,14 +97,17 @@ def render(source: Source, song: Song, studio: Studio, kit: int, rng: np.random.
             font = studio.kits[abs(kit) % len(studio.kits)]
             stem = font.render(notes, 0 if studio.held_out else _KITS[abs(kit) % len(_KITS)], song.length_s, drums=True)
         return stem
-    samplers = studio.samplers.get(source.name, ())
-    if samplers and rng.random() < _SAMPLED:
-        return samplers[int(rng.integers(len(samplers)))].perform(notes, song.length_s, rng)
     own = not source.programs or (bool(source.made) and not studio.held_out and rng.random() < 0.4)
     if own:
         return perform(str(rng.choice(source.made)), notes, song.length_s, rng)
     font = studio.fonts[int(rng.integers(len(studio.fonts)))]
     return font.render(notes, int(rng.choice(source.programs)), song.length_s)
+
+
+def sampler_of(source: Source, studio: Studio, rng: np.random.Generator) -> Sampler | None:
+    """The recorded instrument that plays a source this time, if one does."""
+    samplers = studio.samplers.get(source.name, ())
+    return samplers[int(rng.integers(len(samplers)))] if samplers and rng.random() < _SAMPLED else None
 
 
 def render_song(number: int, studio: Studio, length_s: float = SONG_S) -> tuple[list[str], np.ndarray]:
@@ -115,9 +118,14 @@ def render_song(number: int, studio: Studio, length_s: float = SONG_S) -> tuple[
     labels, stems = [], []
     for source in choose_sources(number, rng):
         own_rng = np.random.default_rng([number, int(studio.held_out), SOURCES.index(source)])
-        stem = render(source, song, studio, kit, own_rng)
+        sampler = sampler_of(source, studio, own_rng)
+        if sampler is None:
+            stem = render(source, song, studio, kit, own_rng)
+        else:
+            stem = sampler.perform(play(source, song, own_rng), song.length_s, own_rng)
         amp = source.amp
-        if source.name in ("overdriven guitar", "distorted guitar") and own_rng.random() < 0.4:
+        # A sound font's driven guitar may do without an amplifier; a recorded one is clean until it has one.
+        if sampler is None and source.name in ("overdriven guitar", "distorted guitar") and own_rng.random() < 0.4:
             amp = 0.0 if stem.any() and 29 in source.programs and own_rng.random() < 0.5 else amp
         stem = treat(stem, own_rng, amp=amp)
         if np.abs(stem).max(initial=0) > _SILENT:
