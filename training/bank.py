@@ -7,6 +7,7 @@ voices than training songs do.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import soundfile
 import soxr
 
 from training.effects import level, treat
+from training.grooves import styles, with_groove
 from training.mixing import BAND
 from training.notes import Song, compose, play
 from training.recordings import Shots, crowd, read_shots, speak
@@ -34,6 +36,10 @@ _BASSES: Final = tuple(source.name for source in SOURCES if source.role == "bass
 _OTHERS: Final = tuple(source.name for source in SOURCES if source.role not in ("drum", "bass"))
 _SAMPLED: Final = 0.6
 """How often a source that was recorded note by note is played with those recordings."""
+_GROOVED: Final = 0.5
+"""How many songs have a groove of MMA."""
+_GROOVE_SEED: Final = 1000
+"""Above every source's number."""
 _SILENT: Final = 1e-4
 _QUIET_RMS: Final = 0.01
 _FIRST_RECORDED: Final = 90000
@@ -114,6 +120,9 @@ def render_song(number: int, studio: Studio, length_s: float = SONG_S) -> tuple[
     """Labels and `(stem, sample)` int16 stems of a song; stems that stayed silent are left out."""
     rng = np.random.default_rng([number, int(studio.held_out)])
     song = compose(rng, length_s)
+    groove_rng = np.random.default_rng([number, int(studio.held_out), _GROOVE_SEED])
+    if groove_rng.random() < _GROOVED:
+        song = with_groove(song, groove_rng, held_out=studio.held_out)
     kit = int(rng.integers(-8, 16))  # below 0: recorded one-shots
     labels, stems = [], []
     for source in choose_sources(number, rng):
@@ -176,6 +185,8 @@ def main(argv: list[str]) -> None:
         write_song(args.out / f"{number}.json", ["distorted guitar"], stem, RATE_HZ)
     for number, stems in enumerate(recorded_duets(args.guitars) if args.guitars else (), _FIRST_DUET):
         write_song(args.out / f"{number}.json", ["distorted guitar"] * 2 + [BAND] * 2, stems, RATE_HZ)
+    if not styles(args.held_out):
+        print("mma is not installed (Debian: mma): all songs come from our own generator", file=sys.stderr, flush=True)
     studio = open_studio(args.material, held_out=args.held_out)
     began, made_s = time.monotonic(), 0.0
     n_songs = 2 if args.smoke else args.songs

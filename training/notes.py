@@ -5,7 +5,7 @@ Pure arithmetic from a seeded generator: the same seed gives the same song.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -24,6 +24,16 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What one track of a groove plays (`training.grooves`)."""
+
+    role: str
+    """`drum`, `bass`, `chords`, `power` (chords without their third), `arp` or `melody`."""
+    program: int
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True)
 class Song:
     """What all stems of a song share."""
 
@@ -35,6 +45,8 @@ class Song:
     """Pitch classes of the chord of each bar of four beats, root first."""
     scale: tuple[int, ...]
     """Pitch classes of the key."""
+    parts: tuple[Part, ...] = ()
+    """What a groove plays over the chords."""
 
     def at(self, step: float) -> float:
         """Seconds of a sixteenth."""
@@ -88,8 +100,25 @@ def play(source: Source, song: Song, rng: np.random.Generator) -> list[Note]:
         role = str(rng.choice(["arp", "melody", "chords", "sustain"]))
     elif role in ("melody", "sustain") and rng.random() < 0.25:
         role = str(rng.choice(["sustain", "melody", "arp"]))
-    notes = roles[role](source, song, rng)
+    notes = (_from_groove(role, source, song, rng) if song.parts else []) or roles[role](source, song, rng)
     return _with_rests(notes, song, rng)
+
+
+def _from_groove(role: str, source: Source, song: Song, rng: np.random.Generator) -> list[Note]:
+    """A part of the song's groove within the source's range; none where no part suits, and sometimes by choice."""
+    if role == "drum":
+        beats = [note for part in song.parts if part.role == role for note in part.notes]
+        return [note for note in beats if note.key in source.drum_keys]
+    roles = ("power",) if source.amp > 2 and rng.random() < 0.7 else ("chords", "arp")
+    parts = [part for part in song.parts if part.role in ((role,) if role in ("bass", "melody", "free") else roles)]
+    if not parts or (role != "bass" and rng.random() < 0.25):
+        return []
+    alike = [part for part in parts if any(part.program // 8 == program // 8 for program in source.programs)]
+    notes = (alike or parts)[int(rng.integers(len(alike or parts)))].notes
+    inside = {up: sum(source.low <= note.key + up <= source.high for note in notes) for up in range(-36, 37, 12)}
+    up = int(rng.choice([up for up, n in inside.items() if n >= 0.9 * max(inside.values())]))
+    folded = [replace(note, key=_near(note.key % 12, note.key + up, source)) for note in notes]
+    return list({(note.start_s, note.key): note for note in folded}.values())
 
 
 def _with_rests(notes: list[Note], song: Song, rng: np.random.Generator) -> list[Note]:
