@@ -128,7 +128,8 @@ def accompany(song: Song, file: str, grooves: Sequence[str], *, seed: int) -> tu
         parts = _read(played, song)
     if not parts:
         raise ValueError(f"{what} plays no note")
-    return parts
+    heard = [replace(part, notes=tuple(n for n in part.notes if n.start_s < song.length_s)) for part in parts]
+    return tuple(part for part in heard if part.notes)
 
 
 def _read(path: Path, song: Song) -> tuple[Part, ...]:
@@ -158,7 +159,7 @@ def _read(path: Path, song: Song) -> tuple[Part, ...]:
         kept = [
             Note(start * tick_s, length * tick_s, _drum_key(key) if role == "drum" else key, velocity)
             for start, length, key, velocity in sorted(notes)
-            if start * tick_s < song.length_s and (role != "drum" or 35 <= key <= 81)  # General MIDI's drums
+            if role != "drum" or 35 <= key <= 81  # General MIDI's drums
         ]
         if kept:
             parts.append(Part(role, program, tuple(kept)))
