@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from ctypes.util import find_library
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ _NEEDS = {
     "node": ("node",),
     "liblo": ("oscsend", "oscdump"),
     "systemd": ("systemd-analyze",),
+    "voices": ("flite", "espeak-ng"),
+    "mma": ("mma",),
 }
 
 
@@ -38,6 +41,11 @@ def _missing(marker: str) -> str:
             import torch
         except ImportError:
             return "torch is not installed"
+    if marker == "sounds":
+        files = (Path("/usr/lib/ladspa/caps.so"), Path("/usr/share/sounds/sf2/TimGM6mb.sf2"))
+        absent = [str(file) for file in files if not file.exists()]
+        absent += [] if find_library("fluidsynth") else ["libfluidsynth"]
+        return f"not on this machine: {', '.join(absent)} (see .ci/run)" if absent else ""
     if marker == "vst3":
         folder = Path("/usr/lib/vst3")
         absent = [name for name in ("ZamCompX2", "ZaMaximX2", "ZamEQ2") if not (folder / f"{name}.vst3").exists()]
@@ -76,7 +84,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run and say why; on CI everything but the GPU must run."""
     for item in items:
-        for marker in ("ardour", "audacity", "node", "liblo", "torch", "vst3", "gpu", "systemd"):
+        for marker in ("ardour", "audacity", "node", "liblo", "torch", "vst3", "gpu", "systemd", "mma", "sounds", "voices"):
             if item.get_closest_marker(marker) is None:
                 continue
             reason = _missing(marker)
