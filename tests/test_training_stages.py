@@ -47,7 +47,7 @@ def songs(tmp_path_factory):
         for name in _OWN:
             source = BY_NAME[name]
             if name != "noise":
-                source = type(source)(source.name, source.role, source.low, source.high, (), source.made)
+                source = type(source)(f"our {name}", source.role, source.low, source.high, (), source.made)
             stems.append(bank.render(source, song, studio, 0, rng))
         stems = np.clip(np.stack(stems), -1, 1)
         write_song(folder / f"{number:05d}.json", _OWN, (stems * 20000).astype(np.int16), 44100)

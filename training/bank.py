@@ -24,6 +24,7 @@ from training.mixing import BAND
 from training.notes import Song, compose, play
 from training.recordings import Shots, crowd, read_shots, speak
 from training.samplers import Sampler, read_samplers
+from training.singers import sing, sing_together
 from training.songs import write_song
 from training.soundfonts import RATE_HZ, SoundFont
 from training.sources import BY_NAME, DRUM_PARTS, SOURCES, Source
@@ -36,6 +37,8 @@ _BASSES: Final = tuple(source.name for source in SOURCES if source.role == "bass
 _OTHERS: Final = tuple(source.name for source in SOURCES if source.role not in ("drum", "bass"))
 _SAMPLED: Final = 0.6
 """How often a source that was recorded note by note is played with those recordings."""
+_SUNG: Final = {"singing": (sing, 0.65), "choir": (sing_together, 0.35)}
+"""Who sings with speaking voices, and how often in training songs."""
 _GROOVED: Final = 0.5
 """How many songs have a groove of MMA."""
 _GROOVE_SEED: Final = 1000
@@ -103,6 +106,10 @@ def render(source: Source, song: Song, studio: Studio, kit: int, rng: np.random.
             font = studio.kits[abs(kit) % len(studio.kits)]
             stem = font.render(notes, 0 if studio.held_out else _KITS[abs(kit) % len(_KITS)], song.length_s, drums=True)
         return stem
+    if source.name in _SUNG and not studio.held_out:
+        voices, share = _SUNG[source.name]
+        if rng.random() < share:
+            return voices(notes, song.length_s, rng)
     own = not source.programs or (bool(source.made) and not studio.held_out and rng.random() < 0.4)
     if own:
         return perform(str(rng.choice(source.made)), notes, song.length_s, rng)
