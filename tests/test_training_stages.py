@@ -95,7 +95,7 @@ def test_a_driven_guitar_that_was_recorded_clean_always_has_its_amplifier(monkey
     amps = []
     monkeypatch.setattr(bank, "_SAMPLED", 1.0)
     monkeypatch.setattr(bank, "choose_sources", lambda number, rng: [BY_NAME["distorted guitar"]])
-    monkeypatch.setattr(bank, "treat", lambda stem, rng, *, amp: (amps.append(amp), stem + np.float32(0.1))[1])
+    monkeypatch.setattr(bank, "treat", lambda stem, rng, *, amp, rack: (amps.append(amp), stem + np.float32(0.1))[1])
     for number in range(12):
         bank.render_song(number, studio, 3.0)
     assert amps == [BY_NAME["distorted guitar"].amp] * 12

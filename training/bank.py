@@ -18,11 +18,13 @@ import numpy as np
 import soundfile
 import soxr
 
+from training.drums import make
 from training.effects import level, treat
 from training.grooves import styles, with_groove
+from training.ladspa import Rack
 from training.mixing import BAND
-from training.notes import Song, compose, play
-from training.recordings import Shots, crowd, read_shots, speak
+from training.notes import Note, Song, compose, play
+from training.recordings import Shots, crowd, read_shots, speak, strike
 from training.samplers import Sampler, read_samplers
 from training.singers import sing, sing_together
 from training.songs import write_song
@@ -32,7 +34,6 @@ from training.synthesis import Mono, perform
 
 SONG_S: Final = 15.0
 N_PITCHED: Final = 7
-_KITS: Final = (0, 8, 16, 24, 25, 32, 40, 48)
 _BASSES: Final = tuple(source.name for source in SOURCES if source.role == "bass")
 _OTHERS: Final = tuple(source.name for source in SOURCES if source.role not in ("drum", "bass"))
 _SAMPLED: Final = 0.6
@@ -43,6 +44,9 @@ _GROOVED: Final = 0.5
 """How many songs have a groove of MMA."""
 _GROOVE_SEED: Final = 1000
 """Above every source's number."""
+_MADE: Final = 10
+_MADE_PARTS: Final = 0.15
+"""A song's kit is a number from -8 to 15: from `_MADE` on its drums are made, and so is this share of others' parts."""
 _SILENT: Final = 1e-4
 _QUIET_RMS: Final = 0.01
 _FIRST_RECORDED: Final = 90000
@@ -60,6 +64,7 @@ class Studio:
     shots: Shots
     held_out: bool = False
     samplers: Mapping[str, tuple[Sampler, ...]] = field(default_factory=dict)
+    rack: Rack | None = None
 
 
 def open_studio(material: Path, *, held_out: bool) -> Studio:
@@ -75,10 +80,11 @@ def open_studio(material: Path, *, held_out: bool) -> Studio:
         fonts: tuple[SoundFont, ...] = (font("TimGM6mb.sf2"),)
         kits = (font("Black_Pearl_4_LV2.sf2"), font("Red_Zeppelin_4_LV2.sf2"))
         return Studio(fonts, kits, Shots({}), held_out=True)
-    fonts = (font("FluidR3_GM.sf2"), font("MuseScore_General_Lite.sf3"))
+    fonts = (font("FluidR3_GM.sf2"), font("MuseScore_General_Lite.sf3"), font("sonivox.sf2"))
     names = ("Audiophob", "rumpf_kit_z01_h2", "sonic-pi/samples")
     folders = [place for name in names for place in material.glob(f"**/{name}")]
-    return Studio(fonts, fonts, read_shots(folders), samplers=read_samplers(material))
+    rack = Rack("caps.so", material)
+    return Studio(fonts, fonts, read_shots(folders), samplers=read_samplers(material), rack=rack)
 
 
 def choose_sources(number: int, rng: np.random.Generator) -> list[Source]:
@@ -97,15 +103,7 @@ def render(source: Source, song: Song, studio: Studio, kit: int, rng: np.random.
         return crowd(song.length_s, rng, held_out=studio.held_out)
     notes = play(source, song, rng)
     if source.role == "drum":
-        stem = None
-        if kit < 0 and "shots" in source.made:
-            stem = studio.shots.perform(source.name, notes, song.length_s, rng)
-        if stem is None and source.name == "claps" and rng.random() < 0.5:
-            stem = perform("noise", notes, song.length_s, rng)
-        if stem is None:
-            font = studio.kits[abs(kit) % len(studio.kits)]
-            stem = font.render(notes, 0 if studio.held_out else _KITS[abs(kit) % len(_KITS)], song.length_s, drums=True)
-        return stem
+        return beat(source, notes, song, studio, kit, rng)
     if source.name in _SUNG and not studio.held_out:
         voices, share = _SUNG[source.name]
         if rng.random() < share:
@@ -114,7 +112,24 @@ def render(source: Source, song: Song, studio: Studio, kit: int, rng: np.random.
     if own:
         return perform(str(rng.choice(source.made)), notes, song.length_s, rng)
     font = studio.fonts[int(rng.integers(len(studio.fonts)))]
-    return font.render(notes, int(rng.choice(source.programs)), song.length_s)
+    program = int(rng.choice(source.programs))
+    bank = 0 if studio.held_out else int(rng.choice(font.banks(program)))
+    return font.render(notes, program, song.length_s, bank=bank)
+
+
+def beat(source: Source, notes: list[Note], song: Song, studio: Studio, kit: int, rng: np.random.Generator) -> Mono:
+    """A part of the drums, by the song's kit: below 0 recorded, from `_MADE` on made, else a sound font's."""
+    if studio.held_out:
+        if source.name == "claps" and rng.random() < 0.5:
+            return perform("noise", notes, song.length_s, rng)
+        return studio.kits[abs(kit) % len(studio.kits)].render(notes, 0, song.length_s, drums=True)
+    blows = studio.shots.choose(source.name, notes, rng) if kit < 0 else None
+    if blows is None and (kit >= _MADE or rng.random() < _MADE_PARTS):
+        blows = {key: make(source.name, rng) for key in sorted({note.key for note in notes})}
+    if blows is not None:
+        return strike(blows, notes, song.length_s)
+    font = studio.kits[abs(kit) % len(studio.kits)]
+    return font.render(notes, font.kits[int(rng.integers(len(font.kits)))], song.length_s, drums=True)
 
 
 def sampler_of(source: Source, studio: Studio, rng: np.random.Generator) -> Sampler | None:
@@ -143,7 +158,7 @@ def render_song(number: int, studio: Studio, length_s: float = SONG_S) -> tuple[
         # A sound font's driven guitar may do without an amplifier; a recorded one is clean until it has one.
         if sampler is None and source.name in ("overdriven guitar", "distorted guitar") and own_rng.random() < 0.4:
             amp = 0.0 if stem.any() and 29 in source.programs and own_rng.random() < 0.5 else amp
-        stem = treat(stem, own_rng, amp=amp)
+        stem = treat(stem, own_rng, amp=amp, rack=studio.rack)
         if np.abs(stem).max(initial=0) > _SILENT:
             labels.append(source.name)
             stems.append(np.clip(stem * 32767 * 0.7, -32767, 32767).astype(np.int16))

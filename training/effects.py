@@ -7,15 +7,29 @@ from typing import Final
 import numpy as np
 from scipy import signal
 
+from training.ladspa import Rack
 from training.synthesis import RATE_HZ, Mono
 
+_PEDALS: Final = 0.2
+"""Share of the stems that go through a chorus, a phaser or a plate."""
 _ACTIVE_DB: Final = -40.0
 
 
-def treat(stem: Mono, rng: np.random.Generator, *, amp: float = 0.0, dry: float = 0.5) -> Mono:
-    """A stem through a random chain, at a level of −20 dBFS RMS where it sounds. `dry`: chance of no room."""
+def treat(
+    stem: Mono, rng: np.random.Generator, *, amp: float = 0.0, dry: float = 0.5, rack: Rack | None = None
+) -> Mono:
+    """A stem through a random chain, at a level of −20 dBFS RMS where it sounds.
+
+    `dry`: chance of no room. `rack`: the plug-ins of CAPS, which then are most of the amplifiers, and the pedals.
+    """
     if amp > 1 or (amp and rng.random() < 0.5):
-        stem = _amplify(stem, amp * float(rng.uniform(0.6, 1.6)), rng)
+        drive = amp * float(rng.uniform(0.6, 1.6))
+        if rack is not None and rng.random() < 0.7:
+            stem = _through_caps(stem, drive, rack, rng)
+        else:
+            stem = _amplify(stem, drive, rng)
+    if rack is not None and rng.random() < _PEDALS:
+        stem = _pedal(stem, rack, rng)
     if rng.random() < 0.6:
         stem = _equalise(stem, rng)
     if rng.random() < 0.3:
@@ -34,6 +48,43 @@ def level(stem: Mono) -> Mono:
         return stem
     loud = power[power > power.max() * 10 ** (_ACTIVE_DB / 10)].mean()
     return np.asarray(stem * (0.1 / np.sqrt(loud)), np.float32)
+
+
+def _through_caps(stem: Mono, drive: float, rack: Rack, rng: np.random.Generator) -> Mono:
+    """A valve amplifier with its tone stack, and a cabinet, of CAPS; what is driven hard has a pedal before it."""
+    stem = level(stem) * np.float32(10 ** (rng.uniform(-6, 6) / 20))
+    if drive > 2 and rng.random() < 0.5:
+        gain_db = 6 + 8 * np.log2(drive)
+        stem = rack.run("Saturate", stem, {"mode": float(rng.integers(1, 12)), "gain (dB)": gain_db}) * np.float32(0.2)
+    gain = float(np.clip(0.22 * np.log2(drive + 1) + rng.normal(0, 0.08), 0.05, 1))
+    knobs = {
+        knob: float(rng.uniform(0.1, 0.9)) for knob in ("bright", "power", "bass", "mid", "treble", "squash", "attack")
+    }
+    amplifier = {
+        "over": 1.0,
+        "gain": gain,
+        "tonestack": float(rng.integers(9)),
+        "lowcut": float(rng.uniform(0, 0.7)),
+        **knobs,
+    }
+    loud = rack.run("AmpVTS", stem, amplifier)
+    label, n_models = ("CabinetIV", 25) if rng.random() < 0.6 else ("CabinetIII", 17)
+    return rack.run(label, loud, {"model": float(rng.integers(n_models))})
+
+
+def _pedal(stem: Mono, rack: Rack, rng: np.random.Generator) -> Mono:
+    """A chorus, a phaser or a plate, slow or fast, a little or much of it."""
+    kind = int(rng.integers(3))
+    if kind == 0:
+        width_ms = float(rng.uniform(0.5, 6))
+        blend = {"blend": float(rng.uniform(0.3, 1)), "feedforward": float(rng.uniform(0.3, 1))}
+        sway = {"t (ms)": float(rng.uniform(7, 30)), "width (ms)": width_ms, "rate (Hz)": float(rng.uniform(0.1, 3))}
+        return rack.run("ChorusI", stem, {**blend, **sway, "feedback": float(rng.uniform(0, 0.4))})
+    if kind == 1:
+        swing = {name: float(rng.uniform(0.1, 0.9)) for name in ("rate", "depth", "spread", "resonance")}
+        return rack.run("PhaserII", stem, swing)
+    plate = {name: float(rng.uniform(0.1, 0.9)) for name in ("bandwidth", "tail", "damping")}
+    return rack.run("Plate", stem, {**plate, "blend": float(rng.uniform(0.05, 0.4))})
 
 
 def _amplify(stem: Mono, drive: float, rng: np.random.Generator) -> Mono:

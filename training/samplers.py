@@ -16,6 +16,7 @@ import soxr
 from training.notes import Note
 from training.soundfonts import RATE_HZ
 
+_SALAMANDER: Final = ("piano-velocity4", "piano-velocity10", "piano-velocity14")
 _PLAYS: Final = {
     "electric bass": ("bass-electric",),
     "double bass": ("contrabass",),
@@ -24,7 +25,7 @@ _PLAYS: Final = {
     "clean guitar": ("guitar-electric",),
     "overdriven guitar": ("guitar-electric",),
     "distorted guitar": ("guitar-electric",),
-    "piano": ("piano",),
+    "piano": ("piano", *_SALAMANDER),
     "organ": ("organ",),
     "harp": ("harp",),
     "violin": ("violin",),
@@ -38,9 +39,9 @@ _PLAYS: Final = {
     "flute": ("flute",),
     "marimba": ("xylophone",),
 }
-"""Source → the packages `tonejs-instrument-NAME-mp3` that hold it."""
+"""Source → the packages `tonejs-instrument-NAME-mp3`, or `NAME` of the grand piano, that hold it."""
 _STEPS: Final = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-_NOTE: Final = re.compile(r"([A-G])(s?)(\d)$")
+_NOTE: Final = re.compile(r"([A-G])([s#]?)(\d)(?:v\d+)?$")
 _FARTHEST: Final = 9
 """Semitones that a recording is moved at most; notes beyond are left out."""
 _LONGEST_S: Final = 6.0
@@ -85,15 +86,15 @@ def read_samplers(folder: Path) -> dict[str, tuple[Sampler, ...]]:
     """Source → its samplers, of the packages that are unpacked under a folder; none of those that are not there."""
     opened: dict[str, Sampler] = {}
     for name in sorted({name for names in _PLAYS.values() for name in names}):
-        for place in folder.rglob(f"tonejs-instrument-{name}-mp3"):
-            found = {_key(path): _read(path) for path in sorted(place.glob("*.mp3")) if _NOTE.match(path.stem)}
-            opened[name] = Sampler(found)
+        for place in folder.rglob(name if name in _SALAMANDER else f"tonejs-instrument-{name}-mp3"):
+            files = [path for path in sorted(place.rglob("*")) if path.suffix in (".mp3", ".ogg")]
+            opened[name] = Sampler({_key(path): _read(path) for path in files if _NOTE.match(path.stem)})
     played = {source: tuple(opened[name] for name in names if name in opened) for source, names in _PLAYS.items()}
     return {source: samplers for source, samplers in played.items() if samplers}
 
 
 def _key(path: Path) -> int:
-    """ "Cs4" is MIDI key 61."""
+    """ "Cs4" is MIDI key 61, and so is "C#4v10"."""
     name = _NOTE.match(path.stem)
     assert name is not None
     return 12 * (int(name[3]) + 1) + _STEPS[name[1]] + len(name[2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,24 @@ RATE_HZ: Final = 44100
 _DRUM_BANK: Final = 128
 _BLOCK: Final = 64
 _FLOATS: Final = ctypes.POINTER(ctypes.c_float)
+_WARNINGS: Final = 2
+_NO_KIT: Final = 48
+"""From here on the drum bank holds orchestras, effects and marching bands."""
+_VARIATIONS: Final = (8, 20, 30, 40)
+_OTHERS: Final = (24, 26, 80)
+"""Programs whose variations are other instruments: a ukulele, a Hawaiian guitar, a sine."""
+_PRESET: Final = struct.Struct("<20sHH14x")
+
+
+def read_presets(path: Path) -> frozenset[tuple[int, int]]:
+    """The (bank, program) pairs of a sound font, by its `phdr` chunk (SoundFont 2.04, 7.2). The last record ends it."""
+    data = path.read_bytes()
+    at = data.rfind(b"phdr")
+    if at < 0:
+        raise ValueError(f"{path} is no sound font: it has no table of presets")
+    (size,) = struct.unpack_from("<I", data, at + 4)
+    records = list(_PRESET.iter_unpack(data[at + 8 : at + 8 + size]))[:-1]
+    return frozenset((bank, program) for _, program, bank in records)
 
 
 class SoundFont:
@@ -27,28 +46,42 @@ class SoundFont:
         if name is None:
             raise OSError("libfluidsynth is not installed (Debian: libfluidsynth3)")
         lib = self._lib = ctypes.CDLL(name)
-        for function in (lib.new_fluid_settings, lib.new_fluid_synth):
+        for function in (lib.new_fluid_settings, lib.new_fluid_synth, lib.fluid_synth_get_sfont_by_id):
             function.restype = ctypes.c_void_p
-        settings = ctypes.c_void_p(lib.new_fluid_settings())
+        lib.fluid_set_log_function(_WARNINGS, None, None)  # one for each channel without a preset, each time
+        settings = self._settings = ctypes.c_void_p(lib.new_fluid_settings())
         lib.fluid_settings_setnum(settings, b"synth.sample-rate", ctypes.c_double(RATE_HZ))
         lib.fluid_settings_setnum(settings, b"synth.gain", ctypes.c_double(0.5))
         lib.fluid_settings_setint(settings, b"synth.reverb.active", 0)
         lib.fluid_settings_setint(settings, b"synth.chorus.active", 0)
-        self._synth = ctypes.c_void_p(lib.new_fluid_synth(settings))
-        self._font = lib.fluid_synth_sfload(self._synth, str(path).encode(), 1)
-        if self._font < 0:
+        self._owner = ctypes.c_void_p(lib.new_fluid_synth(settings))
+        number = lib.fluid_synth_sfload(self._owner, str(path).encode(), 1)
+        if number < 0:
             raise ValueError(f"{path} is no sound font")
+        self._font = ctypes.c_void_p(lib.fluid_synth_get_sfont_by_id(self._owner, number))
+        self.presets = read_presets(path)
+        self.kits = tuple(sorted(program for bank, program in self.presets if bank == _DRUM_BANK and program < _NO_KIT))
+        """Programs of its drum kits."""
+
+    def banks(self, program: int) -> tuple[int, ...]:
+        """Banks that hold a General MIDI program, and variations of the same instrument."""
+        kept = () if program in _OTHERS else tuple(bank for bank in _VARIATIONS if (bank, program) in self.presets)
+        return (0, *kept)
 
     def render(
-        self, notes: Sequence[Note], program: int, length_s: float, *, drums: bool = False
+        self, notes: Sequence[Note], program: int, length_s: float, *, drums: bool = False, bank: int = 0
     ) -> npt.NDArray[np.float32]:
-        """Mono samples at 44.1 kHz."""
-        lib, synth = self._lib, self._synth
-        lib.fluid_synth_system_reset(synth)
-        bank = _DRUM_BANK if drums else 0
-        if lib.fluid_synth_program_select(synth, 0, self._font, bank, program) != 0:
+        """Mono samples at 44.1 kHz; `bank` is one of `banks(program)`.
+
+        By a synthesizer of its own: one that has played before keeps tails and the state of its voices.
+        """
+        lib = self._lib
+        synth = ctypes.c_void_p(lib.new_fluid_synth(self._settings))
+        number = lib.fluid_synth_add_sfont(synth, self._font)
+        bank = _DRUM_BANK if drums else bank
+        if lib.fluid_synth_program_select(synth, 0, number, bank, program) != 0:
             # A font of one kit may keep it outside the drum bank.
-            lib.fluid_synth_program_select(synth, 0, self._font, 0, 0)
+            lib.fluid_synth_program_select(synth, 0, number, 0, 0)
         events = [(note.start_s, 1, note) for note in notes] + [(n.start_s + n.length_s, 0, n) for n in notes]
         n_samples = int(length_s * RATE_HZ)
         left, right = np.zeros(n_samples, np.float32), np.zeros(n_samples, np.float32)
@@ -69,4 +102,6 @@ class SoundFont:
             else:
                 lib.fluid_synth_noteoff(synth, 0, int(note.key))
         write(n_samples)
+        lib.fluid_synth_remove_sfont(synth, self._font)
+        lib.delete_fluid_synth(synth)
         return (left + right) / np.float32(2)
