@@ -68,7 +68,7 @@ class Studio:
 
 
 def open_studio(material: Path, *, held_out: bool) -> Studio:
-    """Open the sounds under `material`, where the Debian packages of `sources.MATERIAL` are unpacked."""
+    """Open the sounds under `material`, where what README.md lists is unpacked."""
 
     def font(name: str) -> SoundFont:
         places = [*material.rglob(name), *Path("/usr/share/sounds").rglob(name)]

@@ -76,7 +76,7 @@ def sing(notes: Sequence[Note], length_s: float, rng: np.random.Generator, *, he
     for line in _lines(notes)[:4]:
         for take in range(n_takes):
             out += _take(voice, line, home, len(out), rng, late_s=0.02 * take) * (1.0 if take == 0 else 0.6)
-    return _level(out)
+    return _level(out, rng)
 
 
 def sing_together(notes: Sequence[Note], length_s: float, rng: np.random.Generator, *, held_out: bool = False) -> Mono:
@@ -87,11 +87,14 @@ def sing_together(notes: Sequence[Note], length_s: float, rng: np.random.Generat
     for i in range(max(int(rng.integers(3, 7)), min(len(lines), 6)) if lines else 0):
         voice = _sized(speakers[i % 2], float(rng.uniform(0.85, 1.2)), rng)
         out += _take(voice, lines[i % len(lines)], _home(voice, rng), len(out), rng, late_s=0.04)
-    return _level(out)
+    return _level(out, rng)
 
 
-def _level(out: Mono) -> Mono:
-    return np.asarray(out * (0.7 / max(float(np.abs(out).max(initial=0)), 1e-6)), np.float32)
+def _level(out: Mono, rng: np.random.Generator) -> Mono:
+    """Recorded voices come compressed, more or less."""
+    heard = np.sqrt(ndimage.uniform_filter1d(out.astype(np.float64) ** 2, RATE_HZ // 15).clip(0))
+    held = out * (heard + max(float(heard.max(initial=0)), 1e-6) / 20) ** -rng.uniform(0.1, 0.7)
+    return np.asarray(held * (0.7 / max(float(np.abs(held).max(initial=0)), 1e-6)), np.float32)
 
 
 def _lines(notes: Sequence[Note]) -> list[list[Note]]:
@@ -132,6 +135,8 @@ def _listen(rng: np.random.Generator, held_out: bool) -> Voice:
             syllables.append(Syllable(start, start + vowel, start + coda, end))
     median_hz = float(np.median(hz[voiced]))
     envelope = _envelopes(frames, np.where(voiced, hz, 250), median_hz)
+    power = np.exp(envelope)
+    voiced &= power[:, (_HZ > 80) & (_HZ < 1500)].sum(axis=1) > power[:, _HZ > 3500].sum(axis=1)  # z is sung as s
     flat = ndimage.gaussian_filter1d(np.log(loud + 1e-5), 3) - np.log(np.median(loud[voiced]))
     envelope -= (1.2 * flat * voiced)[:, None]  # speech falls off at the end of a syllable; what is sung is held
     return Voice(_widened(envelope, rng), voiced, median_hz, tuple(syllables))
@@ -282,7 +287,11 @@ def _sound(
     cepstrum[:, 1 : _N // 2] *= 2
     cepstrum[:, _N // 2 + 1 :] = 0
     first = np.floor(at).astype(int)
-    shifts = np.exp(-2j * np.pi * np.outer(np.arange(64) / 64, np.arange(len(_HZ))) / _N).astype(np.complex64)
+    # What is high comes some milliseconds later or earlier, as rooms and throats have it: bare pulses are too spiky.
+    delays = np.cumsum(np.abs(ndimage.gaussian_filter1d(rng.normal(0, 1.5, len(_HZ)), 8)))
+    shifts = np.exp(-1j * delays) * np.exp(-2j * np.pi * np.outer(np.arange(64) / 64, np.arange(len(_HZ))) / _N).astype(
+        np.complex64
+    )
     spectrum = np.exp(fft.rfft(cepstrum))[which] * shifts[((at - first) * 64).astype(int)]
     spectrum *= gain[:, None].astype(np.float32)
     spectrum[:, :2] = 0

@@ -82,21 +82,3 @@ SOURCES: Final = (
 
 BY_NAME: Final = {source.name: source for source in SOURCES}
 DRUM_PARTS: Final = tuple(source.name for source in SOURCES if source.role == "drum")
-
-MATERIAL: Final = (
-    ("FluidR3 GM (Debian fluid-soundfont-gm)", "MIT", "training: every MIDI program and eight kits"),
-    ("MuseScore General Lite (Debian musescore-general-soundfont-small)", "MIT", "training: every MIDI program"),
-    ("Audiophob kit (Debian hydrogen-drumkits)", "CC0-1.0", "training: drum one-shots"),
-    ("rumpf_kit_z01 by Emanuel Rumpf (Debian hydrogen-drumkits)", "CC-BY-3.0", "training: drum one-shots"),
-    ("Sonic Pi one-shots (Debian sonic-pi-samples)", "CC0-1.0", "training: drum one-shots; its loops: test only"),
-    ("one-note recordings of tonejs-instruments (npm)", "CC-BY-3.0", "training: strings, winds, guitars, basses, keys"),
-    ("speech made with eSpeak NG (Debian espeak-ng)", "output of a program", "training: speech, crowd"),
-    ("voices of Flite: slt, rms, awb, kal16 (Debian flite)", "free, with notice", "training: speech, crowd"),
-    ("own synthesis (training/synthesis.py)", "Apache-2.0", "training: strings, FM, synths, singer"),
-    ("Frets on Fire songs by Sectoid (Debian)", "MIT", "training: guitars recorded apart, and their bands"),
-    ("TimGM6mb (Debian timgm6mb-soundfont)", "GPL-2", "test only: unseen instruments"),
-    ("Black Pearl and Red Zeppelin (Debian avldrums.lv2-soundfont)", "CC-BY-SA-3.0", "test only: unseen kits"),
-    ("Frets on Fire songs by Muldjord (Debian)", "CC-BY-SA-3.0", "test only: real guitars in real mixes"),
-    ("KLettres letters and syllables (Debian klettres-data)", "GPL-2+", "test only: real voices"),
-)
-"""Source, licence, use: the table of the model card."""
