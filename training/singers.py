@@ -86,7 +86,8 @@ def sing_together(notes: Sequence[Note], length_s: float, rng: np.random.Generat
     out = np.zeros(int(length_s * RATE_HZ), np.float32)
     for i in range(max(int(rng.integers(3, 7)), min(len(lines), 6)) if lines else 0):
         voice = _sized(speakers[i % 2], float(rng.uniform(0.85, 1.2)), rng)
-        out += _take(voice, lines[i % len(lines)], _home(voice, rng), len(out), rng, late_s=0.04)
+        take = _take(voice, lines[i % len(lines)], _home(voice, rng), len(out), rng, late_s=0.04)
+        out += take * (rng.uniform(0.6, 1) / max(float(np.sqrt((take**2).mean())), 1e-6))
     return _level(out, rng)
 
 
@@ -287,11 +288,10 @@ def _sound(
     cepstrum[:, 1 : _N // 2] *= 2
     cepstrum[:, _N // 2 + 1 :] = 0
     first = np.floor(at).astype(int)
-    # What is high comes some milliseconds later or earlier, as rooms and throats have it: bare pulses are too spiky.
+    # Each pitch comes some milliseconds late, as in throats and rooms: bare pulses are too spiky.
     delays = np.cumsum(np.abs(ndimage.gaussian_filter1d(rng.normal(0, 1.5, len(_HZ)), 8)))
-    shifts = np.exp(-1j * delays) * np.exp(-2j * np.pi * np.outer(np.arange(64) / 64, np.arange(len(_HZ))) / _N).astype(
-        np.complex64
-    )
+    turned = 2 * np.pi * np.outer(np.arange(64) / 64, np.arange(len(_HZ))) / _N + delays
+    shifts = np.exp(-1j * turned).astype(np.complex64)
     spectrum = np.exp(fft.rfft(cepstrum))[which] * shifts[((at - first) * 64).astype(int)]
     spectrum *= gain[:, None].astype(np.float32)
     spectrum[:, :2] = 0
