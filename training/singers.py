@@ -288,7 +288,7 @@ def _sound(
     cepstrum[:, 1 : _N // 2] *= 2
     cepstrum[:, _N // 2 + 1 :] = 0
     first = np.floor(at).astype(int)
-    # Each pitch comes some milliseconds late, as in throats and rooms: bare pulses are too spiky.
+    # What is high comes some milliseconds late, as in throats and rooms: bare pulses are too spiky.
     delays = np.cumsum(np.abs(ndimage.gaussian_filter1d(rng.normal(0, 1.5, len(_HZ)), 8)))
     turned = 2 * np.pi * np.outer(np.arange(64) / 64, np.arange(len(_HZ))) / _N + delays
     shifts = np.exp(-1j * turned).astype(np.complex64)
