@@ -84,7 +84,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run and say why; on CI everything but the GPU must run."""
     for item in items:
-        for marker in ("ardour", "audacity", "node", "liblo", "torch", "vst3", "gpu", "systemd", "mma", "sounds", "voices"):
+        for marker in (*_NEEDS, "torch", "vst3", "sounds", "gpu"):
             if item.get_closest_marker(marker) is None:
                 continue
             reason = _missing(marker)
