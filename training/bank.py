@@ -39,7 +39,7 @@ _OTHERS: Final = tuple(source.name for source in SOURCES if source.role not in (
 _SAMPLED: Final = 0.6
 """How often a source that was recorded note by note is played with those recordings."""
 _SUNG: Final = {"singing": (sing, 0.65), "choir": (sing_together, 0.35)}
-"""Who sings with speaking voices, and how often in training songs."""
+"""Who sings with speaking voices, and how often."""
 _GROOVED: Final = 0.5
 """How many songs have a groove of MMA."""
 _GROOVE_SEED: Final = 1000
@@ -104,10 +104,10 @@ def render(source: Source, song: Song, studio: Studio, kit: int, rng: np.random.
     notes = play(source, song, rng)
     if source.role == "drum":
         return beat(source, notes, song, studio, kit, rng)
-    if source.name in _SUNG and not studio.held_out:
+    if source.name in _SUNG:
         voices, share = _SUNG[source.name]
         if rng.random() < share:
-            return voices(notes, song.length_s, rng)
+            return voices(notes, song.length_s, rng, held_out=studio.held_out)
     own = not source.programs or (bool(source.made) and not studio.held_out and rng.random() < 0.4)
     if own:
         return perform(str(rng.choice(source.made)), notes, song.length_s, rng)

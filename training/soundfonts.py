@@ -78,10 +78,10 @@ class SoundFont:
         lib = self._lib
         synth = ctypes.c_void_p(lib.new_fluid_synth(self._settings))
         number = lib.fluid_synth_add_sfont(synth, self._font)
-        bank = _DRUM_BANK if drums else bank
-        if lib.fluid_synth_program_select(synth, 0, number, bank, program) != 0:
-            # A font of one kit may keep it outside the drum bank.
-            lib.fluid_synth_program_select(synth, 0, number, 0, 0)
+        # A font of one kit may keep it outside the drum bank.
+        place = (_DRUM_BANK if drums else bank, program)
+        place = place if place in self.presets else (0, 0)
+        lib.fluid_synth_program_select(synth, 0, number, *place)
         events = [(note.start_s, 1, note) for note in notes] + [(n.start_s + n.length_s, 0, n) for n in notes]
         n_samples = int(length_s * RATE_HZ)
         left, right = np.zeros(n_samples, np.float32), np.zeros(n_samples, np.float32)
