@@ -410,6 +410,8 @@ def test_the_mean_of_trainings_is_between_them_and_of_one_is_itself(tmp_path):
     average.main([*map(str, paths), "--out", str(tmp_path / "mean.pt")])
     mean = torch.load(tmp_path / "mean.pt", weights_only=True)
     assert mean["of"] == [0, 1]
+    average.main([str(tmp_path / "mean.pt"), str(paths[0]), "--out", str(tmp_path / "again.pt")])
+    assert torch.load(tmp_path / "again.pt", weights_only=True)["of"] == [0, 1, 0]
     name = next(name for name, value in one.items() if value.dim() > 1)
     torch.testing.assert_close(mean["ema"][name], (one[name] + other[name]) / 2)
     Network(N_BANDS).load_state_dict(mean["ema"])
