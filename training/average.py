@@ -38,4 +38,5 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--smoke", action="store_true", help="nothing is left out: it takes seconds")
     args = parser.parse_args(argv)
     states = [torch.load(path, map_location="cpu", weights_only=True) for path in args.checkpoints]
-    save(args.out, {"ema": mean_of([state["ema"] for state in states]), "of": [step for state in states for step in state.get("of") or [state["step"]]]})
+    of = [step for state in states for step in state.get("of") or [state["step"]]]
+    save(args.out, {"ema": mean_of([state["ema"] for state in states]), "of": of})
