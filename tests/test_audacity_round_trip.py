@@ -68,7 +68,7 @@ def stembridge(host: Host, engine: child.Child, *arguments: str) -> subprocess.C
 def test_a_selection_becomes_stems_at_its_place(host: Host, engine: child.Child, song: tuple[Path, int]) -> None:
     path, rate_hz = song
     host.add(path, TRACK, POSITION / rate_hz)
-    host.add(path, "Tambourine", 0.0)
+    host.add(path, "Didgeridoo", 0.0)
     source = path.read_bytes()
     host.select(START / rate_hz, END / rate_hz, 0)
     done = stembridge(host, engine, "extract")
@@ -80,7 +80,7 @@ def test_a_selection_becomes_stems_at_its_place(host: Host, engine: child.Child,
     assert (chosen.start_s, chosen.end_s) == pytest.approx((START / rate_hz, END / rate_hz), abs=1e-6)
     assert host.muted() == [False, False, True, False]
     tracks = host.tracks()
-    assert [track.name for track in tracks] == [TRACK, f"{TRACK} · {PROMPT}", f"{TRACK} · no {PROMPT}", "Tambourine"]
+    assert [track.name for track in tracks] == [TRACK, f"{TRACK} · {PROMPT}", f"{TRACK} · no {PROMPT}", "Didgeridoo"]
     assert [track.clips for track in tracks[1:3]] == [((START, END),), ((START, END),)]
     assert tracks[0].clips == ((POSITION, POSITION + soundfile.info(path).frames),)
     assert path.read_bytes() == source
@@ -94,11 +94,11 @@ def test_a_selection_becomes_stems_at_its_place(host: Host, engine: child.Child,
 
 
 def test_what_the_model_cannot_do_is_said(host: Host, engine: child.Child, song: tuple[Path, int]) -> None:
-    host.add(song[0], "Tambourine", 0.0)
+    host.add(song[0], "Didgeridoo", 0.0)
     host.select(1.0, 2.0, 0)
     done = stembridge(host, engine, "extract")
     assert done.returncode == 2
-    assert "“Tambourine”:" in done.stderr
+    assert "“Didgeridoo”:" in done.stderr
     assert "[unsupported_prompt]" in done.stderr
     assert host.n_tracks() == 1
 

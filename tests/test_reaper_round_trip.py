@@ -87,11 +87,11 @@ def test_a_nameless_track_is_asked_about_and_the_rest_is_kept(desk: tuple[Path, 
 
 
 def test_what_the_model_cannot_do_is_said_in_reaper(desk: tuple[Path, Path]) -> None:
-    host = open_song(*desk, "Tambourine")
+    host = open_song(*desk, "Didgeridoo")
     host.press("extract_selection")
     host.settle()
     (message,) = host.messages
-    assert "tambourine" in message
+    assert "didgeridoo" in message
     assert len(host.tracks) == 1
 
 
