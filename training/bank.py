@@ -24,6 +24,7 @@ from training.grooves import styles, with_groove
 from training.ladspa import Rack
 from training.mixing import BAND
 from training.notes import Note, Song, compose, play
+from training.playing import duck, echo, waver
 from training.recordings import Shots, crowd, read_shots, speak, strike
 from training.samplers import Sampler, read_samplers
 from training.singers import sing, sing_together
@@ -40,6 +41,10 @@ _SAMPLED: Final = 0.6
 """How often a source that was recorded note by note is played with those recordings."""
 _SUNG: Final = {"singing": (sing, 0.65), "choir": (sing_together, 0.35)}
 """Who sings with speaking voices, and how often."""
+_WAVERING: Final = 0.35
+"""How many stems are played by hands that drift and have a vibrato."""
+_DOUBLED: Final = 0.35
+"""How many driven guitars are played twice, through two amplifiers."""
 _GROOVED: Final = 0.5
 """How many songs have a groove of MMA."""
 _GROOVE_SEED: Final = 1000
@@ -158,11 +163,29 @@ def render_song(number: int, studio: Studio, length_s: float = SONG_S) -> tuple[
         # A sound font's driven guitar may do without an amplifier; a recorded one is clean until it has one.
         if sampler is None and source.name in ("overdriven guitar", "distorted guitar") and own_rng.random() < 0.4:
             amp = 0.0 if stem.any() and 29 in source.programs and own_rng.random() < 0.5 else amp
-        stem = treat(stem, own_rng, amp=amp, rack=studio.rack)
+        if studio.held_out:
+            stem = treat(stem, own_rng, amp=amp)
+        else:
+            stem = produce(stem, source, song, amp, studio, own_rng)
         if np.abs(stem).max(initial=0) > _SILENT:
             labels.append(source.name)
             stems.append(np.clip(stem * 32767 * 0.7, -32767, 32767).astype(np.int16))
     return labels, np.stack(stems)
+
+
+def produce(stem: Mono, source: Source, song: Song, amp: float, studio: Studio, rng: np.random.Generator) -> Mono:
+    """A stem as a record would have it: played by hand, treated, and some of it doubled, echoed or ducked."""
+    if source.role not in ("drum", "free") and rng.random() < _WAVERING:
+        stem = waver(stem, rng)
+    out = treat(stem, rng, amp=amp, rack=studio.rack)
+    if amp > 1 and rng.random() < _DOUBLED:
+        out = out + treat(waver(stem, rng, drift_ms=6), rng, amp=amp, rack=studio.rack)
+    echoed, ducked = (0.35, 0.3) if "synth" in source.name else (0.1, 0.05)
+    if source.role != "drum" and rng.random() < echoed:
+        out = echo(out, song.beat_s, rng)
+    if source.role != "drum" and rng.random() < ducked:
+        out = duck(out, song.beat_s, rng)
+    return level(out)
 
 
 def recorded_guitars(folder: Path) -> Iterator[np.ndarray]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from engine.masks.bands import band_edges, to_bands
 from engine.masks.features import features_of
 from engine.stft import hann
+from training.mastering import coded, glued, tilted
 from training.network import FRAMES_MULTIPLE
 from training.phrases import Concept, concepts
 from training.songs import StoredSong, songs_of
@@ -42,6 +43,9 @@ _EQUALISED: Final = 0.8
 _EQUALISER_DB: Final = 5.0
 """Share of the stems that have an equaliser of their own, and the deviation of its gains. After 2900 steps with 3 dB on
 half of them training songs had gained 1.6 dB and held-out ones 0.5: the sound fonts were learnt by heart."""
+_GLUED: Final = 0.25
+_CODED: Final = 0.12
+"""Shares of the mixtures that go through a bus compressor and through a lossy codec."""
 _SCALE: Final = np.float32(1 / 32768 / 0.7)
 
 Real = npt.NDArray[np.float32]
@@ -49,10 +53,11 @@ Real = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Mixture:
-    """Stems of one example: names and (stem, channel, frame, bin) spectra."""
+    """Stems of one example: names and (stem, channel, frame, bin) spectra; `heard` where that is not their sum."""
 
     sources: tuple[str, ...]
     spectra: npt.NDArray[np.complex64]
+    heard: npt.NDArray[np.complex64] | None = None
 
 
 @dataclass(frozen=True)
@@ -208,25 +213,18 @@ def mix(names: tuple[str, ...], stems: Real, rng: np.random.Generator) -> Mixtur
             turn = np.interp(np.arange(n_bins), np.linspace(0, n_bins, 40), rng.normal(0, 0.8, 40))
             gains[i] *= np.exp(1j * np.array([turn, -turn]))
     level = 10 ** (rng.uniform(-18, 6) / 20)
-    gains *= _mastered(n_bins, rng)
-    return Mixture(names, (spectra[:, None] * gains[:, :, None] * level).astype(np.complex64))
-
-
-def _mastered(n_bins: int, rng: np.random.Generator) -> Real:
-    """What happens to a whole mixture: a tilt, and now and then the low-pass of a lossy codec; a gain for each bin."""
-    gains = np.ones(n_bins, np.float32)
-    if rng.random() < 0.5:
-        place = np.log2(np.arange(n_bins) + 8)
-        gains *= 10 ** (np.interp(place, np.linspace(3, 11, 5), rng.normal(0, 3, 5)) / 20)
-    if rng.random() < 0.2:
-        gains[int(rng.uniform(10_000, 18_000) / RATE_HZ * N_FFT) :] = 1e-3
-    return gains
+    gains *= tilted(n_bins, rng)
+    placed = (spectra[:, None] * gains[:, :, None] * level).astype(np.complex64)
+    if rng.random() < _GLUED:
+        whole = placed.sum(axis=0)
+        placed *= glued((whole.real**2 + whole.imag**2).sum(axis=(0, 2)), HOP / RATE_HZ, rng)[:, None]
+    return Mixture(names, placed, coded(placed.sum(axis=0), rng) if rng.random() < _CODED else None)
 
 
 def example(mixture: Mixture, table: dict[str, range], rng: np.random.Generator) -> Example:
     """What a mixture teaches: `table` gives each concept's rows in the phrase table."""
     stems = mixture.spectra
-    whole = stems.sum(axis=0)
+    whole = stems.sum(axis=0) if mixture.heard is None else mixture.heard
     features, power = features_of(whole, EDGES)
     parts = to_bands(stems.real * whole.real + stems.imag * whole.imag, EDGES)  # (stem, channel, frame, band)
     flat = stems.reshape(len(stems), -1).view(np.float32)

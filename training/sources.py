@@ -1,8 +1,8 @@
 """Which sources the training data holds, how each is played, and where its sound comes from.
 
 A *source* is one label of a stem. General MIDI programs are counted from 0. `made` names what renders it besides the
-sound fonts: `shots` (recorded drum one-shots), `subtractive`, `fm`, `string` (plucked physical model), `singer`,
-`speech`, `noise`, `crowd`.
+sound fonts: `shots` (recorded drum one-shots), `subtractive`, `fm`, `wavetable`, `string` (plucked physical model),
+`singer`, `speech`, `noise`, `crowd`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SOURCES: Final = (
     Source("slap bass", "bass", 28, 50, (36, 37)),
     Source("fretless bass", "bass", 28, 50, (35,)),
     Source("double bass", "bass", 28, 50, (32,)),
-    Source("synth bass", "bass", 26, 48, (38, 39), ("subtractive", "fm")),
+    Source("synth bass", "bass", 26, 48, (38, 39), ("subtractive", "fm", "wavetable")),
     Source("nylon guitar", "strum", 40, 76, (24,), ("string",)),
     Source("steel guitar", "strum", 40, 76, (25,), ("string",)),
     Source("clean guitar", "strum", 40, 76, (26, 27, 28), ("string",), amp=1.0),
@@ -71,9 +71,9 @@ SOURCES: Final = (
     Source("vibraphone", "arp", 53, 86, (11,), ("fm",)),
     Source("marimba", "arp", 45, 84, (12, 13)),
     Source("bells", "arp", 60, 96, (8, 9, 10, 14), ("fm",)),
-    Source("synth lead", "melody", 55, 88, (80, 81, 84, 87), ("subtractive",)),
-    Source("synth pad", "sustain", 40, 80, (50, 51, 88, 89, 90, 91, 92, 94, 95), ("subtractive",)),
-    Source("synth arpeggio", "arp", 48, 90, (80, 81, 86), ("subtractive", "fm")),
+    Source("synth lead", "melody", 55, 88, (80, 81, 84, 87), ("subtractive", "wavetable")),
+    Source("synth pad", "sustain", 40, 80, (50, 51, 88, 89, 90, 91, 92, 94, 95), ("subtractive", "wavetable")),
+    Source("synth arpeggio", "arp", 48, 90, (80, 81, 86), ("subtractive", "fm", "wavetable")),
     Source("banjo", "arp", 48, 80, (104, 105, 106)),
     Source("crowd", "free", 0, 0, made=("crowd",)),
     Source("noise", "free", 0, 0, made=("noise",)),

@@ -1,4 +1,4 @@
-"""Own instruments: plucked strings, FM, subtractive, a formant singer, noises. Mono at 44.1 kHz."""
+"""Own instruments: plucked strings, FM, subtractive, wavetables, a formant singer, noises. Mono at 44.1 kHz."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import signal
 
 from training.notes import Note
+from training.wavetables import synthesizer
 
 Mono = npt.NDArray[np.float32]
 RATE_HZ: Final = 44100
@@ -25,6 +26,7 @@ def perform(made: str, notes: Sequence[Note], length_s: float, rng: np.random.Ge
     out = np.zeros(int(length_s * RATE_HZ), np.float32)
     voices: dict[str, Callable[[np.random.Generator], Callable[[Note], Mono]]] = {
         "string": _string, "fm": _fm, "subtractive": _subtractive, "singer": _singer, "noise": _noise,
+        "wavetable": synthesizer,
     }  # fmt: skip
     voice = voices[made](rng)
     for note in notes:
@@ -61,8 +63,14 @@ def _saw(hz: Mono | float, n: int, start: float = 0.0) -> Mono:
 
 
 def _string(rng: np.random.Generator) -> Callable[[Note], Mono]:
-    """A plucked string: a delay line with a loss filter, excited by noise that was combed by the plucking point."""
+    """A plucked string: a delay line with a loss filter, excited by noise that was combed by the plucking point.
+
+    Some are damped by the palm; some are heard by a pickup, which combs them once more.
+    """
     pluck, bright, ring = rng.uniform(0.08, 0.4), rng.uniform(0.2, 0.5), rng.uniform(0.9965, 0.9993)
+    if rng.random() < 0.25:
+        ring = rng.uniform(0.95, 0.99)
+    pickup = rng.uniform(0.06, 0.3) if rng.random() < 0.5 else 0.0
     made: dict[int, Mono] = {}
 
     def tone(note: Note) -> Mono:
@@ -75,7 +83,10 @@ def _string(rng: np.random.Generator) -> Callable[[Note], Mono]:
             excite = np.zeros(n, np.float32)
             excite[:delay] = burst
             loop = ring * np.convolve([1 - bright, bright], [1 - fraction, fraction])
-            made[note.key] = _feedback(excite, delay, loop)
+            wave = _feedback(excite, delay, loop)
+            if lag := int(delay * pickup):
+                wave[lag:] -= wave[:-lag].copy()
+            made[note.key] = wave
         n = int((note.length_s + 0.15) * RATE_HZ)
         tail = made[note.key][:n].copy()
         fade = min(len(tail), int(0.1 * RATE_HZ))
