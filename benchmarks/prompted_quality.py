@@ -112,7 +112,7 @@ def _presence(scores: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _concepts(scores: Mapping[str, Any], names: Iterable[str]) -> Iterator[str]:
-    yield "| rendered | prompts | model | with `+` spans | band-pass | HPSS | ideal | comes here by itself |"
+    yield "| rendered | prompts | model | with `+` spans | band-pass | HPSS | ideal | its result comes |"
     yield "|---|---|---|---|---|---|---|---|"
     for name in names:
         rows = [row for row in _of(scores, "rendered") if row["concept"] == name]
@@ -123,11 +123,11 @@ def _concepts(scores: Mapping[str, Any], names: Iterable[str]) -> Iterator[str]:
 
 def _taken(scores: Mapping[str, Any], name: str, rows: Rows) -> str:
     if any("two stems" in row for row in rows):
-        return "no: Spleeter"
-    for key, words in (("good", "yes"), ("in part", "with a note"), ("good with spans", "with a span")):
+        return "from Spleeter"
+    for key, words in (("good", "as it is"), ("in part", "noted: in part"), ("good with spans", "as it is with a span")):
         if name in scores[key]:
             return words
-    return "when named"
+    return "noted: not good"
 
 
 def _aims(scores: Mapping[str, Any], speed: Mapping[str, Any] | None) -> Iterator[str]:

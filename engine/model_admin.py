@@ -17,8 +17,8 @@ from engine.errors import StembridgeError
 from engine.fetch import check_space, fetch, missing_bytes
 from engine.flow import model as flow_model
 from engine.licences import SAM_LICENCE, require
-from engine.masks import prompted as prompted_model
 from engine.masks import two_stems as mask_model
+from engine.masks import wording
 from engine.model.releases import RELEASES, TEXT_REPOSITORY
 from engine.request import Progress
 
@@ -253,7 +253,7 @@ def _info(bundle: Bundle) -> ModelInfo:
     knows = mask_model.KNOWS
     text: text_encoder.State = ""
     if bundle.kind == "prompted-mask":
-        knows = prompted_model.knows(bundle)
+        knows = wording.knows(bundle)
     elif bundle.kind == "flow":
         knows, text = flow_model.KNOWS, text_encoder.state_of(bundle, models.text_folder())
     embedded = bundle.folder.parent == models.EMBEDDED

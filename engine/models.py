@@ -14,8 +14,9 @@ from engine.bundle import MANIFEST, Bundle, read_bundle
 from engine.errors import StembridgeError
 from engine.flow.open import open_flow
 from engine.masks.intent import read_intent
-from engine.masks.prompted import PromptedModel, takes
+from engine.masks.prompted import PromptedModel
 from engine.masks.two_stems import MaskModel, no_waveform, unsupported_prompt
+from engine.masks.wording import names_a_sound
 from engine.request import SeparationRequest
 from engine.runtime import Model
 
@@ -76,9 +77,7 @@ def choose(request: SeparationRequest) -> str:
     """The name of the model that answers a request; quick, reads no audio and opens no model.
 
     Without a name in the request: the embedded two-stem model where it knows the prompt, else the first flow model,
-    else the prompted model where the prompt is one that its manifest lists as measured good: by text alone
-    (`text_alone`), for a request with `+` spans with them (`with_spans`), or good in part (`in_part`: its note says
-    so). It answers any other prompt only when it is named.
+    else the prompted model, for any words; its plan says how well it was measured to answer them.
     Raises `StembridgeError`: `unknown_model`, `unsupported_prompt`, `unsupported_option`.
     """
     knows = read_intent(request.prompt) is not None
@@ -88,10 +87,9 @@ def choose(request: SeparationRequest) -> str:
         bundle = find(request.model)
     else:
         bundle = find(DEFAULT)
-        marked = any(span.sign == "+" for span in request.spans)
         if "flow" in kinds and (not knows or request.output == "generative"):
             bundle = kinds["flow"]
-        elif not knows and prompted is not None and takes(prompted, request.prompt, marked=marked):
+        elif not knows and prompted is not None and names_a_sound(request.prompt):
             bundle = prompted
     if bundle.kind == "mask" and not knows:
         raise unsupported_prompt(bundle.name, request.prompt, prompted.name if prompted else None)

@@ -42,6 +42,7 @@ class SavedTrack:
     group: str | None
     regions: tuple[SavedRegion, ...]
     """In order of position."""
+    comment: str
 
 
 def saved_tracks(host: Host) -> dict[str, SavedTrack]:
@@ -87,6 +88,7 @@ def saved_tracks(host: Host) -> dict[str, SavedTrack]:
                 float(mute.attrib["value"]) > 0.5,
                 groups.get(route.attrib["id"]),
                 tuple(sorted(regions, key=lambda r: r.position)),
+                route.findtext("Comment", ""),
             )
         )
     return {track.name: track for track in sorted(tracks, key=lambda track: track.order)}

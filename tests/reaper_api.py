@@ -121,6 +121,9 @@ class ProjectFunctions:
     def _GetSetMediaItemTakeInfo_String(self, _: Any, take: Take, *rest: Any) -> tuple[bool, str]:
         return self._strings(take, *rest)
 
+    def _GetSetMediaItemInfo_String(self, _: Any, item: Item, *rest: Any) -> tuple[bool, str]:
+        return self._strings(item, *rest)
+
     def _GetMediaTrackInfo_Value(self, _: Any, track: Track, key: str) -> float:
         return float(self.tracks.index(track) + 1) if key == "IP_TRACKNUMBER" else track.values[key]
 

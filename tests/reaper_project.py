@@ -100,6 +100,7 @@ class Item:
     track: Track
     takes: list[Take] = field(default_factory=list)
     selected: bool = False
+    strings: dict[str, str] = field(default_factory=lambda: {"GUID": new_guid(), "P_NOTES": ""})
     values: dict[str, float] = field(
         default_factory=lambda: (
             dict.fromkeys(

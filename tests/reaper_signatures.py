@@ -105,6 +105,7 @@ SIGNATURES = {
     "GetTrackName": "track",
     "GetSetMediaTrackInfo_String": "track str str bool",
     "GetSetMediaItemTakeInfo_String": "take str str bool",
+    "GetSetMediaItemInfo_String": "item str str bool",
     "GetMediaTrackInfo_Value": "track str",
     "SetMediaTrackInfo_Value": "track str num",
     "GetMediaItemInfo_Value": "item str",

@@ -134,7 +134,7 @@ def test_all_jobs_are_listed_over_several_pages_and_cancelled_at_once(run, long_
     [
         (["jobs", "nosuchjob"], "unknown_job"),
         (["cancel", "nosuchjob"], "unknown_job"),
-        (["submit", "{song}", "--prompt", "didgeridoo"], "unsupported_prompt"),
+        (["submit", "{song}", "--prompt", "???"], "unsupported_prompt"),
         (["submit", "/etc/hostname", "--prompt", "vocals"], "path_refused"),
         (["submit", "{song}", "--track", "Audio 3"], "no_prompt"),
         (["submit", "{song}", "--prompt", "vocals", "--out", "/elsewhere"], "path_refused"),

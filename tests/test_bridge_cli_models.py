@@ -368,7 +368,7 @@ def test_the_text_encoder_alone(run, hub):
 
 
 def test_the_remedy_for_an_unknown_prompt_is_a_command_that_exists(run, mixture_file, hub):
-    _, _, err = run("extract", mixture_file(0.5), "--prompt", "didgeridoo")
+    _, _, err = run("extract", mixture_file(0.5), "--prompt", "didgeridoo", "--model", "spleeter-2stems")
     command = err[err.index("stembridge models fetch") :].split()
     assert command[:4] == ["stembridge", "models", "fetch", "facebook/sam-audio-small"]
     status, _, err = run(*command[1:4])

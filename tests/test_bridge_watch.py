@@ -301,7 +301,7 @@ def test_a_dropped_song_comes_back_in_two_stems_and_once(tmp_path: Path) -> None
     writer.write(np.ascontiguousarray(samples.T))
     writer.finish()
     writer.close()
-    (inside / "song - Didgeridoo.wav").write_bytes((inside / "song - Lead Vox.wav").read_bytes())
+    (inside / "song - Odd :: ???.wav").write_bytes((inside / "song - Lead Vox.wav").read_bytes())
 
     def run() -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "bridge", "watch", str(tmp_path), "--once"]
@@ -311,10 +311,10 @@ def test_a_dropped_song_comes_back_in_two_stems_and_once(tmp_path: Path) -> None
     assert first.returncode == 0, first.stderr
     assert sorted(first.stdout.splitlines()) == [
         "done song - Lead Vox.wav -> song - Lead Vox.json",
-        "failed song - Didgeridoo.wav [unsupported_prompt]",
+        "failed song - Odd :: ???.wav [unsupported_prompt]",
     ]
     assert sorted(path.name for path in (tmp_path / "Out").iterdir()) == [
-        "song - Didgeridoo.error.txt",
+        "song - Odd :: ???.error.txt",
         "song - Lead Vox.json",
         "song - Lead Vox.residual.wav",
         "song - Lead Vox.target.wav",

@@ -16,7 +16,8 @@ from engine.errors import StembridgeError
 from engine.masks.features import features_of
 from engine.masks.kept import Heard, Kept
 from engine.masks.presence import SIGNS, Calibration, read_calibration, signs_of, write_calibration
-from engine.masks.prompted import PromptedModel, knows, read_prompt, span_frames
+from engine.masks.prompted import PromptedModel, span_frames
+from engine.masks.wording import knows, read_prompt
 from engine.request import SeparationRequest, Span
 from engine.runtime import Ask
 from engine.stft import Grid
@@ -298,37 +299,22 @@ def test_a_sound_that_is_not_found_leaves_next_to_nothing_and_says_so(model):
         ("guitar", "prompted"),
         ("no drums", "prompted"),
         ("vocals", "spleeter-2stems"),
-        ("theremin", None),
+        ("theremin", "prompted"),
+        ("not the theremin", "prompted"),
+        ("***", None),
     ],
 )
-def test_only_prompts_measured_good_come_here_by_themselves(monkeypatch, tmp_path, prompt, chosen):
-    facts = {"text_alone": ["drums", "kick drum"], "with_spans": ["flute"], "in_part": ["drums", "guitar"]}
-    prompted = Bundle(tmp_path, "prompted", "prompted-mask", "", "1", "Apache-2.0", {}, facts)
+def test_whatever_is_no_voice_and_no_accompaniment_comes_here(monkeypatch, tmp_path, prompt, chosen):
+    prompted = Bundle(tmp_path, "prompted", "prompted-mask", "", "1", "Apache-2.0", {}, {})
     known = models.installed() | {"prompted": prompted}
     monkeypatch.setattr(models, "installed", lambda: {n: b for n, b in known.items() if b.kind != "flow"})
-    source = tmp_path / "song.wav"
+    request = SeparationRequest(source=(tmp_path / "song.wav",), out_dir=tmp_path, prompt=prompt)
     if chosen is None:
         with pytest.raises(StembridgeError) as caught:
-            models.choose(SeparationRequest(source=(source,), out_dir=tmp_path, prompt=prompt))
+            models.choose(request)
         assert caught.value.code == "unsupported_prompt"
-        asked = SeparationRequest(source=(source,), out_dir=tmp_path, prompt=prompt, model="prompted")
-        assert models.choose(asked) == "prompted"
     else:
-        assert models.choose(SeparationRequest(source=(source,), out_dir=tmp_path, prompt=prompt)) == chosen
-
-
-def test_a_span_makes_more_prompts_come_here(monkeypatch, tmp_path):
-    facts = {"text_alone": ["drums"], "with_spans": ["flute"]}
-    prompted = Bundle(tmp_path, "prompted", "prompted-mask", "", "1", "Apache-2.0", {}, facts)
-    known = {"prompted": prompted, models.DEFAULT: models.find(models.DEFAULT)}
-    monkeypatch.setattr(models, "installed", lambda: known)
-    asked = SeparationRequest(source=(tmp_path / "song.wav",), out_dir=tmp_path, prompt="flute")
-    for spans in ((), (Span("-", 0.0, 1.0),)):
-        with pytest.raises(StembridgeError) as caught:
-            models.choose(replace(asked, spans=spans))
-        assert caught.value.code == "unsupported_prompt"
-        assert "prompted" in caught.value.remedy
-    assert models.choose(replace(asked, spans=(Span("+", 0.0, 1.0),))) == "prompted"
+        assert models.choose(request) == chosen
 
 
 def test_a_prompt_that_was_not_measured_good_is_answered_with_a_warning(model):
@@ -338,9 +324,31 @@ def test_a_prompt_that_was_not_measured_good_is_answered_with_a_warning(model):
     assert model.plan(Ask("drums")).note == ""
     assert "was not measured" in model.plan(Ask("flute")).note
     assert model.plan(Ask("flute", (Span("+", 0.0, 1.0),))).note == ""
+    model._bundle.facts["in_part"] = ["drums", "guitar"]
+    assert model.plan(Ask("drums")).note == ""
+    assert "only in part" in model.plan(Ask("the guitars")).note
+    assert "was not measured" in model.plan(Ask("theremin")).note
 
 
 def test_what_it_knows_says_first_what_it_answers_well(model):
     assert knows(model._bundle) == "any sound, in words"
     model._bundle.facts["answers"] = ["drums", "kick drum"]
     assert knows(model._bundle).startswith("drums, kick drum;")
+
+
+def test_a_bundle_without_taught_vectors_asks_with_the_words_own(model, monkeypatch):
+    asked = []
+    monkeypatch.setattr(model, "_answer", lambda heard, text, spans: asked.append(text) or answered(spans))
+
+    def answered(spans):
+        return dict.fromkeys(SIGNS, 1.0), np.ones((2, len(spans), N_BANDS), np.float32)
+
+    answer(model, noise(1, 0.3), "drum solo")
+    np.testing.assert_array_equal(asked[0], model.embed("drum solo"))
+    model._taught = np.eye(1, 384, dtype=np.float32)
+    monkeypatch.setattr(model, "embed", lambda _: np.eye(1, 384, dtype=np.float32)[0] * 0.9 + 0.01)
+    answer(model, noise(1, 0.3, seed=1), "drum solo")
+    np.testing.assert_allclose(asked[1], model._taught[0], atol=1e-6)
+    # A phrase that was taught is asked as it was.
+    answer(model, noise(1, 0.3, seed=2), "drum kit")
+    np.testing.assert_array_equal(asked[2], model.embed("drum kit"))

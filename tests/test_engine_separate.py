@@ -18,7 +18,7 @@ import soundfile
 from engine import Cancelled, Progress, Separation, SeparationRequest, Span, StembridgeError
 from engine import models as engine_models
 from engine.cache import ResultCache
-from engine.models import Shelf, choose, installed
+from engine.models import DEFAULT, Shelf, choose, installed
 from engine.riff import read_time_reference
 from engine.separate import separate
 
@@ -211,10 +211,21 @@ def test_another_place_on_the_timeline_is_another_delivery(
     assert [read_time_reference(done.target or Path()) for done in (first, second)] == [44_100, 220_500]
 
 
-@pytest.mark.parametrize("prompt", ["didgeridoo", "alpenhorn", "a dog barking", "🎸"])
-def test_what_it_does_not_know_is_refused(mixture_file: MakeFile, tmp_path: Path, prompt: str) -> None:
-    with pytest.raises(StembridgeError, match="vocals") as caught:
-        choose(SeparationRequest((mixture_file(0.1),), prompt, tmp_path))
+@pytest.mark.parametrize("prompt", ["didgeridoo", "a dog barking", "尺八", "everything but the alpenhorn"])
+def test_any_words_are_answered_but_not_by_the_model_that_does_not_know_them(tmp_path: Path, prompt: str) -> None:
+    request = SeparationRequest((Path("a.wav"),), prompt, tmp_path)
+    assert choose(request) == "prompted"
+    with pytest.raises(StembridgeError, match="cannot separate") as caught:
+        choose(replace(request, model=DEFAULT))
+    assert caught.value.code == "unsupported_prompt"
+    assert prompt in caught.value.text
+    assert "prompted" in caught.value.remedy
+
+
+@pytest.mark.parametrize("prompt", ["🎸", "???", "_", "- - -"])
+def test_what_names_no_sound_is_refused(tmp_path: Path, prompt: str) -> None:
+    with pytest.raises(StembridgeError, match="names no sound") as caught:
+        choose(SeparationRequest((Path("a.wav"),), prompt, tmp_path))
     assert caught.value.code == "unsupported_prompt"
     assert prompt in caught.value.text
 

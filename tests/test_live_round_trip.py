@@ -45,11 +45,16 @@ def open_song(library: Path, track: str) -> Host:
     return Host(library, live_set)
 
 
+def only_the_note(messages: list[str]) -> bool:
+    """Nothing went wrong, and what the model says of its stems was said once."""
+    return len(messages) == 1 and ": This model takes all voices together" in messages[0]
+
+
 def test_a_selection_becomes_a_stem(library: Path) -> None:
     host = open_song(library, "03_LeadVox (take 2)")
     host.press("extract")
     host.settle()
-    assert host.messages == []
+    assert only_the_note(host.messages)
     source, *stem_tracks = host.set.tracks
     assert [track._state["name"] for track in stem_tracks] == [
         "03_LeadVox (take 2) · lead vocals",
@@ -73,7 +78,7 @@ def test_remove_with_words_from_the_command_line(library: Path) -> None:
     host.set.song._state["loop"] = False
     host.command("remove", "vocals")
     host.settle()
-    assert host.messages == []
+    assert only_the_note(host.messages)
     assert [track._state["name"] for track in host.set.tracks[1:]] == ["Audio 3 · no vocals", "Audio 3 · vocals"]
     assert host.set.tracks[0]._state["arrangement_clips"][0]._state["muted"]
     host.close()
@@ -92,11 +97,11 @@ def test_a_name_that_says_nothing_is_asked_for_and_answered_by_renaming(library:
 
 
 def test_what_the_model_cannot_do_is_said_in_live(library: Path) -> None:
-    host = open_song(library, "Didgeridoo")
+    host = open_song(library, "Odd :: ???")
     host.press("extract")
     host.settle()
     (message,) = host.messages
-    assert "didgeridoo" in message
+    assert "???" in message
     assert len(host.set.tracks) == 1
     host.close()
 
@@ -118,7 +123,7 @@ def test_cancel_reaches_the_engine(library: Path) -> None:
     host.run_until(lambda: bool(host.desk.entries), "the request")
     host.press("cancel")
     host.settle()
-    assert host.messages == []
+    assert only_the_note(host.messages)
     assert len(host.set.tracks) == 1
     host.close()
 
@@ -145,6 +150,6 @@ def test_the_engine_s_drafts_grow_from_the_playhead(tmp_path: Path, monkeypatch:
             np.testing.assert_allclose(one.heard(times_s) + other.heard(times_s), heard, atol=1e-6)
             go_on.release()
         host.settle()
-    assert host.messages == []
+    assert only_the_note(host.messages)
     assert not list(tmp_path.glob("out/**/*.draft*"))
     host.close()

@@ -70,13 +70,13 @@ def test_voices_and_what_is_left_of_them_stay_with_the_two_stem_model(prompt):
     assert chosen(prompt, (Span("+", 0.0, 1.0),)) == models.DEFAULT
 
 
-def test_other_words_are_refused_and_answered_when_it_is_named():
+def test_other_words_come_here_too_and_are_told_from_measured_ones(model):
+    assert chosen("didgeridoo") == chosen("no didgeridoo") == "prompted"
+    assert "was not measured" in model.plan(Ask("didgeridoo")).note
+    assert model.plan(Ask("drums")).note == ""
     with pytest.raises(StembridgeError) as caught:
-        chosen("didgeridoo")
+        chosen("???")
     assert caught.value.code == "unsupported_prompt"
-    assert "prompted" in caught.value.remedy
-    request = SeparationRequest((SOURCE,), "didgeridoo", Path("out"), model="prompted")
-    assert models.choose(request) == "prompted"
 
 
 def test_it_tells_a_low_hum_from_a_high_noise(model):

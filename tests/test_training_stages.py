@@ -14,7 +14,7 @@ if not os.environ.get("CI"):
 import torch
 
 from engine.masks.bands import to_bands
-from engine.masks.prompted import _spelling
+from engine.masks.wording import spelling as _spelling
 from training import average, bank, mixing, presence, scores, train
 from training.bank import Studio, choose_sources
 from training.baselines import bandpasses, harmonic_percussive, ideal_banded, ideal_ratio

@@ -1,4 +1,5 @@
-"""Stage 4: the averaged weights as a bundle: `trunk.onnx`, `head.onnx`, `text.onnx`, `vocab.txt`, `bundle.json`.
+"""Stage 4: the averaged weights as a bundle: `trunk.onnx`, `head.onnx`, `text.onnx`, `vocab.txt`, `phrases.npy` (a
+vector of each phrase it was taught), `bundle.json`.
 
 Weights are stored as int8, one scale an output channel, and made float again when a graph is opened; activations stay
 float32. Batch normalisation is folded into the convolutions first.
@@ -20,6 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from engine.masks.intent import read_intent
+from engine.masks.prompted import TAUGHT
+from engine.masks.wordpiece import read_vocabulary, tokenize
+from engine.runtimes.onnx_runtime import OnnxGraph
 from training.mixing import HOP, N_BANDS, N_FFT
 from training.network import FRAMES_MULTIPLE, N_TEXT, Head, Network
 from training.phrases import concepts
@@ -151,6 +155,7 @@ def export(
     for graph in ("trunk", "head", "text"):
         shrink(folder / f"{graph}.onnx")
     shutil.copy(text / "vocab.txt", folder / "vocab.txt")
+    np.save(folder / TAUGHT, taught(folder, _phrases(list(concepts()))))
     if presence is not None:
         shutil.copy(presence, folder / "presence.json")
     facts = {
@@ -163,10 +168,23 @@ def export(
         "provenance": "training/ (see training/MODEL_CARD.md); text encoder: all-MiniLM-L6-v2, Apache-2.0",
         "files": {
             path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
-            for path in sorted(folder.iterdir()) if path.suffix in (".onnx", ".txt") or path.name == "presence.json"
+            for path in sorted(folder.iterdir())
+            if path.suffix in (".onnx", ".txt") or path.name in ("presence.json", TAUGHT)
         },
     }  # fmt: skip
     (folder / "bundle.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def taught(folder: Path, phrases: Sequence[str]) -> npt.NDArray[np.float16]:
+    """`(phrase, 384)` vectors by the text encoder as it was exported to a folder."""
+    encoder, words = OnnxGraph(folder / "text.onnx"), read_vocabulary(folder / "vocab.txt")
+    vectors = []
+    for phrase in phrases:
+        numbers = tokenize(phrase, words, N_TOKENS)
+        tokens = np.zeros((1, N_TOKENS), np.int64)
+        tokens[0, : len(numbers)] = numbers
+        vectors.append(encoder.run({"tokens": tokens}, ["text"])[0][0])
+    return np.stack(vectors).astype(np.float16)
 
 
 def _headwords(names: Sequence[str]) -> list[str]:

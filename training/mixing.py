@@ -32,6 +32,12 @@ N_FRAMES: Final = 128
 N_QUERIES: Final = 10
 BAND: Final = "band"
 """The label of what plays around a recorded source: nobody says what is in it, but for that the source is not."""
+_HARD: Final = (
+    "nylon guitar", "steel guitar", "clean guitar", "overdriven guitar", "distorted guitar", "banjo", "harp",
+    "singing", "speech", "synth arpeggio",
+)  # fmt: skip
+_HARDER: Final = 0.2
+"""Sources that are told apart least well, and the share of stems that is one of them on purpose."""
 _ACTIVE_DB: Final = -35.0
 _BEND: Final = 0.25
 """Octaves by which an excerpt is played faster or slower at most."""
@@ -92,12 +98,16 @@ class Bank:
         self.step = step
         self.songs: list[StoredSong] = []
         self.duets: list[StoredSong] = []
+        self._hard: dict[str, list[tuple[StoredSong, int]]] = {}
         self.refresh()
 
     def refresh(self) -> None:
         """Look again."""
         for song in songs_of(self.folder, but={song.path for song in [*self.songs, *self.duets]}):
             (self.duets if BAND in song.labels else self.songs).append(song)
+            for i, label in enumerate(song.labels):
+                if label in _HARD and BAND not in song.labels:
+                    self._hard.setdefault(label, []).append((song, i))
 
     def draw(self, rng: np.random.Generator) -> tuple[tuple[str, ...], Real]:
         """Some stems of one song, or of several, at levels as mixes have: names and (stem, sample)."""
@@ -117,10 +127,7 @@ class Bank:
         for i in chosen:
             source = song
             if across and labels[i] not in DRUM_PARTS:
-                source = self.songs[int(rng.integers(len(self.songs)))]
-                i = int(rng.integers(len(source.labels)))
-                while source.labels[i] in DRUM_PARTS:
-                    i = int(rng.integers(len(source.labels)))
+                source, i = self._any_source(rng)
             name = source.labels[i]
             if not names or across:
                 start = self._place(source, rng)
@@ -132,6 +139,17 @@ class Bank:
             names.append(name)
             stems.append(stem * np.float32(10 ** (gain_db / 20)))
         return tuple(names), np.stack(stems)
+
+    def _any_source(self, rng: np.random.Generator) -> tuple[StoredSong, int]:
+        """A stem of any song, no drum; somewhat oftener one of those that are told apart least well."""
+        if self._hard and rng.random() < _HARDER:
+            stems = self._hard[sorted(self._hard)[int(rng.integers(len(self._hard)))]]
+            return stems[int(rng.integers(len(stems)))]
+        while True:
+            song = self.songs[int(rng.integers(len(self.songs)))]
+            i = int(rng.integers(len(song.labels)))
+            if song.labels[i] not in DRUM_PARTS:
+                return song, i
 
     def draw_duet(self, rng: np.random.Generator) -> tuple[tuple[str, ...], Real]:
         """A recorded source and a band, now and then of another song: (stem, sample), left and right in turn.

@@ -27,7 +27,7 @@ def list_presets(as_json: asking.AsJson = False) -> None:
     rows = [(n, p.title, "none here" if m is None else m or "as the track", p.description) for n, p, m in found]
     console.write_table(("name", "title", "model", "what it does"), rows, wide=3)
     if any(model is None for _, _, model in found):
-        console.note("none here: no model of this machine was found good at it; --model prompted tries all the same.")
+        console.note("none here: no model of this machine answers it.")
     console.note(f"Your own go into {user_folder()}.")
 
 

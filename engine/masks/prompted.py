@@ -8,7 +8,6 @@ only the head.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,8 @@ from engine.masks.features import features_of
 from engine.masks.kept import Heard, Kept
 from engine.masks.presence import UNFITTED, read_calibration, signs_of
 from engine.masks.two_stems import at_once, no_waveform
+from engine.masks.vocabulary import towards_taught
+from engine.masks.wording import answers_in_part, answers_well, knows, names_a_sound, read_prompt, spelling
 from engine.masks.wordpiece import read_vocabulary, tokenize
 from engine.request import Span
 from engine.runtime import Ask, ModelCard, Plan, Step
@@ -34,20 +35,14 @@ from engine.stft import Analysis, Grid, Spectrum
 from engine.windows import Window, cut, join
 
 TRUNK_OUTPUTS: Final = ("scale0", "scale1", "scale2", "scale3", "scale4", "context", "activity")
-
+TAUGHT: Final = "phrases.npy"
+"""The file of a bundle that holds a vector for each of its `phrases`, in float16."""
 OVERLAP_FRAMES: Final = 32
 _KEPT_BYTES: Final = 128 << 20
 """Trunk answers kept: about five minutes of stereo."""
 _UNWANTED_GAIN: Final = np.float32(0.05)
 """What a mask is multiplied by where a span says that the sound is not there: −26 dB."""
 _PLANS_REMEMBERED: Final = 64
-_KNOWS: Final = "any sound, in words"
-_REST: Final = re.compile(
-    r"^(?:the )?(?:no|non|without|minus|remove|mute|everything (?:except|but|without|minus)|all (?:except|but))"
-    r"(?: for)? (?:the )?(?P<what>\S.*)$",
-    re.IGNORECASE,
-)
-_ARTICLE: Final = re.compile(r"^(?:the|an?|all the) ")
 
 
 class PromptedModel:
@@ -77,7 +72,9 @@ class PromptedModel:
         self._n_text: int = facts["n_text"]
         self._bundle = bundle
         # The first phrase of a spelling wins: "drums", not "the drums".
-        self._spelt = {_spelling(phrase): phrase for phrase in reversed(facts.get("phrases", ()))}
+        self._spelt = {spelling(phrase): phrase for phrase in reversed(facts.get("phrases", ()))}
+        has_taught = TAUGHT in bundle.files
+        self._taught = np.load(bundle.path(TAUGHT)).astype(np.float32) if has_taught else np.zeros((0, self._n_text))
         fitted = "presence.json" in bundle.files
         self._calibration = read_calibration(bundle.path("presence.json")) if fitted else UNFITTED
         self._vocabulary: Path = bundle.path("vocab.txt")
@@ -119,7 +116,7 @@ class PromptedModel:
         what, rest = read_prompt(ask.prompt)
         if not what and any(span.sign == "+" for span in ask.spans):
             return Plan(ask, "what sounds in the spans", at_once(ask), nfe=1)
-        if not what:
+        if not names_a_sound(what):
             raise StembridgeError(
                 "unsupported_prompt",
                 f"The prompt {ask.prompt!r} names no sound.",
@@ -127,8 +124,11 @@ class PromptedModel:
             )
         but = f"This is everything but {what}." if rest else ""
         marked = any(span.sign == "+" for span in ask.spans)
-        sure = answers_well(self._bundle, ask.prompt, marked=marked)
-        unsure = "" if sure else f"How well this model separates {what!r} was not measured, or not well: listen to it."
+        unsure = ""
+        if not answers_well(self._bundle, ask.prompt, marked=marked):
+            unsure = f"How well this model separates {what!r} was not measured, or not well: listen to it."
+            if answers_in_part(self._bundle, ask.prompt):
+                unsure = f"This model separates {what!r} only in part: listen to it."
         note = " ".join(filter(None, (but, unsure, at_once(ask))))
         return Plan(ask, f"not: {what}" if rest else what, note, nfe=1)
 
@@ -142,6 +142,12 @@ class PromptedModel:
         text: Real = self._text.run({"tokens": tokens}, ["text"])[0][0]
         return text
 
+    def _understand(self, what: str) -> Real:
+        """The vector of a phrase as it was taught, or of other words moved towards those that were."""
+        if spelling(what) in self._spelt:
+            return self.embed(self._spelt[spelling(what)])
+        return towards_taught(self.embed(what), self._taught)
+
     def estimate(
         self,
         mixture: Iterable[Samples],
@@ -153,7 +159,7 @@ class PromptedModel:
         wanted: tuple[int, int] | None = None,
     ) -> Iterator[Mask]:
         what, rest = read_prompt(plan.ask.prompt)
-        text = self.embed(self._spelt.get(_spelling(what), what))
+        text = self._understand(what)
         n_frames = self.heard_grid.n_frames(n_samples)
         spans = span_frames(plan.ask.spans, self.heard_grid, n_frames)
         windows = cut(n_frames, self._window, OVERLAP_FRAMES)
@@ -232,39 +238,6 @@ class PromptedModel:
         masks, activity, presence = self._head.run(asked, ["masks", "heard", "presence"])
         gains: Real = masks[0, 0].transpose(0, 2, 1)[:, :n_frames]
         return signs_of(float(presence[0, 0]), activity[0, 0], gains, heard.power[:, :n_frames]), gains
-
-
-def read_prompt(prompt: str) -> tuple[str, bool]:
-    """What a prompt names, and whether it asks for everything but that ("no drums")."""
-    words = " ".join(prompt.split())
-    found = _REST.match(words)
-    return (found["what"], True) if found else (words, False)
-
-
-def knows(bundle: Bundle) -> str:
-    """What such a model can be asked for: what it answers well by name alone, then anything."""
-    names = ", ".join(bundle.facts.get("answers", ()))
-    return f"{names}; {_KNOWS}, when it is named" if names else _KNOWS
-
-
-def answers_well(bundle: Bundle, prompt: str, *, marked: bool = False) -> bool:
-    """Whether what a prompt names, or wants gone, is among the phrases its model was measured to answer well.
-
-    `marked`: whether `+` spans say where the sound is; more phrases are answered well then.
-    """
-    phrases = [*bundle.facts.get("text_alone", ()), *(bundle.facts.get("with_spans", ()) if marked else ())]
-    return _spelling(read_prompt(prompt)[0]) in map(_spelling, phrases)
-
-
-def takes(bundle: Bundle, prompt: str, *, marked: bool = False) -> bool:
-    """Whether a prompt comes to its model by itself: answered well, or at least better than by simple methods."""
-    known = _spelling(read_prompt(prompt)[0]) in map(_spelling, bundle.facts.get("in_part", ()))
-    return known or answers_well(bundle, prompt, marked=marked)
-
-
-def _spelling(phrase: str) -> str:
-    """What "the Hi-Hats", "hi hat" and "hihat" have in common."""
-    return re.sub(r"[\s_-]+", "", _ARTICLE.sub("", phrase.casefold())).removesuffix("s")
 
 
 def span_frames(spans: Iterable[Span], grid: Grid, n_frames: int) -> Real:

@@ -20,6 +20,7 @@ from engine.audio import Samples
 from engine.bundle import Bundle
 from engine.errors import StembridgeError
 from engine.masks.intent import read_intent
+from engine.masks.wording import names_a_sound
 from engine.runtime import Ask, ModelCard, Plan, Step
 from engine.runtimes.onnx_runtime import OnnxGraph
 from engine.stereo import Mask
@@ -177,7 +178,7 @@ def no_waveform(name: str) -> StembridgeError:
 def unsupported_prompt(name: str, prompt: str, open_model: str | None = None) -> StembridgeError:
     """The refusal of a prompt that a mask model does not know: what it knows, and what answers the rest.
 
-    `open_model`: the model on this machine that takes any words, though these are none that it answers well.
+    `open_model`: the model on this machine that takes any words.
     """
     if not prompt.strip():
         return StembridgeError(
@@ -185,12 +186,18 @@ def unsupported_prompt(name: str, prompt: str, open_model: str | None = None) ->
             f"There is no prompt, and the model {name} hears no spans; it knows {KNOWS}.",
             "Name one of these. Spans alone need SAM Audio: stembridge models fetch facebook/sam-audio-small",
         )
+    if not names_a_sound(prompt):
+        return StembridgeError(
+            "unsupported_prompt",
+            f"The prompt {prompt!r} names no sound; the model {name} knows {KNOWS}.",
+            "Say what to extract in words: acoustic guitar.",
+        )
     if open_model is not None:
         return StembridgeError(
             "unsupported_prompt",
-            f"The models on this machine cannot separate {prompt!r} well; {name} knows {KNOWS}.",
-            f"To hear what {open_model} makes of it, name that model; what it answers well: stembridge models list. "
-            "For any other prompt: stembridge models fetch facebook/sam-audio-small",
+            f"The model {name} cannot separate {prompt!r}; it knows {KNOWS}.",
+            f"Name no model, or {open_model}, which takes any words; so does SAM Audio: "
+            "stembridge models fetch facebook/sam-audio-small",
         )
     return StembridgeError(
         "unsupported_prompt",

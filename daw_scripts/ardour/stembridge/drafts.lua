@@ -63,7 +63,7 @@ function sb.drafts_left(entry)
 	return left
 end
 
--- Puts drafts of more, or results, in their drafts' places, in one undo step: `swaps` are {entry, stems, part}. Returns the
+-- Puts drafts of more, or results, in their drafts' places, in one undo step: `swaps` are {entry, stems, part, note}. Returns the
 -- entries whose draft is no longer as it came in, and what went wrong, or nil.
 function sb.swap_drafts(swaps)
 	local changed, works, part = {}, {}, nil
@@ -72,6 +72,7 @@ function sb.swap_drafts(swaps)
 		for _, draft in ipairs(left) do
 			works[#works + 1] = function()
 				sb.replace(draft.place, swap.stems[draft.kind], (sb.lies_at(swap.entry, swap.part)))
+				sb.annotate(draft.place.track, swap.note)
 			end
 		end
 		if #left == 0 then changed[#changed + 1] = swap.entry end

@@ -83,6 +83,7 @@ local function plan_tracks(group, problems)
 		for _, item in ipairs(group.items) do
 			for kind, region in pairs(item.stems) do
 				sb.place(tracks[kind], region, names[kind], (sb.lies_at(item.entry, item.part)), item.entry.piece.gain)
+				sb.annotate(tracks[kind], known(item.entry).note)
 			end
 			if group.op == "remove" and not (source and sb.silence(source, item.entry.piece, item.entry.position, item.entry.length)) then
 				problems[#problems + 1] = line(item.entry, "the region was changed meanwhile, so it still sounds. Mute it by hand.")
@@ -116,7 +117,7 @@ local function bring_in(done, problems)
 		if not unwanted then stems, problem = import_stems(entry, status) end
 		if stems and status.is_draft then drafted[#drafted + 1] = { entry = entry, stems = stems } end
 		if stems and entry.drafts then
-			swaps[#swaps + 1] = { entry = entry, stems = stems, part = status.part }
+			swaps[#swaps + 1] = { entry = entry, stems = stems, part = status.part, note = status.note }
 		elseif stems then
 			local prompt = status.prompt
 			local key = entry.piece.track_id .. "\0" .. prompt

@@ -93,6 +93,11 @@ function sb.place(track, region, name, position, gain)
 	recorded(track:playlist(), function() track:playlist():add_region(copy, Temporal.timepos_t(position), 1, false) end)
 end
 
+-- What the engine says of a stem ("not found", "not measured") stands in the comments of its track.
+function sb.annotate(track, note)
+	if note then track:set_comment(note, nil) end
+end
+
 local function region_where(playlist, test)
 	for region in playlist:region_list():iter() do
 		if test(region) then return region end

@@ -35,6 +35,8 @@ class Arriving:
     stems: list[placing.Stem] = field(default_factory=list)
     nameless: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What the engine says of stems that are there: "not found", "not measured"."""
     to_copy: list[Copy] = field(default_factory=list)
     open_files: tuple[BinaryIO, BinaryIO] | None = None
     is_draft: bool = False
@@ -57,6 +59,8 @@ def begin(desk: Desk, entries: list[dict[str, Any]]) -> None:
             continue
         if status["state"] == "done":
             _expect(desk, arriving, entry, status, project)
+            if status.get("note") and draft is None:
+                arriving.notes.append(f"“{entry['piece']['track']}”: {status['note']}")
         elif status["code"] == "no_prompt":
             arriving.nameless.append(entry)
         else:
@@ -88,7 +92,7 @@ def go_on(desk: Desk, now_s: float, is_late: Any) -> None:
         say(desk, *(arriving.problems if stems else []))
         return
     close_entries(desk, arriving.entries)
-    say(desk, *arriving.problems)
+    say(desk, *arriving.problems, *arriving.notes)
     if arriving.nameless:
         rounds.put_question(desk, arriving.nameless, now_s)
 

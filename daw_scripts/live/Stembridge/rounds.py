@@ -24,8 +24,8 @@ _SENDS_PER_TICK = 4
 _NEWS = ("job/draft", "job/done", "job/failed", "job/cancelled")
 """What the engine tells by itself. Such a message may be lost, so it only hurries the next question."""
 _JOB_FIELDS = ("job", "state", "fraction", "stage", "eta_s", "code", "text", "manifest", "target", "residual")
-_DRAFT_PLACES = {"draft_target": 12, "draft_residual": 13}
-"""Where they stand in the answer, behind a note for a person."""
+_TEXT_PLACES = {"note": 11, "draft_target": 12, "draft_residual": 13}
+"""Where they stand in the answer, behind those that every engine gives; `note` is for a person."""
 _DRAFT_SAMPLES = {"draft_offset": 14, "draft_samples": 15}
 
 
@@ -181,16 +181,16 @@ def _take(desk: Desk, name: str, values: list[Value]) -> None:
     elif name == "job" and len(values) > len(_JOB_FIELDS) and rid.startswith("q."):
         entry = _entry(desk, rid[2:])
         status = dict(zip(_JOB_FIELDS, values[1:], strict=False))
-        status |= {key: _draft_path(values, place) for key, place in _DRAFT_PLACES.items()}
+        status |= {key: _later_text(values, place) for key, place in _TEXT_PLACES.items()}
         status |= {key: _draft_samples(values, place) for key, place in _DRAFT_SAMPLES.items()}
         if entry is not None and entry.get("job") == status["job"] and _is_status(status):
             desk.answers[rid[2:]] = status
 
 
-def _draft_path(values: list[Value], place: int) -> str:
-    """Empty where there is no draft, and from an engine that tells of none."""
-    path = values[place] if len(values) > place else ""
-    return path if isinstance(path, str) else ""
+def _later_text(values: list[Value], place: int) -> str:
+    """Empty where there is no draft or no note, and from an engine that tells of none."""
+    text = values[place] if len(values) > place else ""
+    return text if isinstance(text, str) else ""
 
 
 def _draft_samples(values: list[Value], place: int) -> int:

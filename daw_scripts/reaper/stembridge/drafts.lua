@@ -124,6 +124,7 @@ function sb.swap_draft(entry, sources, mark_of)
 				reaper.PCM_Source_Destroy(old)
 				if parts[name] then grow(entry, item, take, parts[name], sb.known(entry).part) end
 				reaper.GetSetMediaItemTakeInfo_String(take, "P_EXT:stembridge", mark_of(entry, kind), true)
+				sb.annotate(item, entry)
 				n = n + 1
 			end
 		end

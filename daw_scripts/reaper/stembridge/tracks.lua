@@ -58,6 +58,12 @@ function sb.new_track(name, above, mark, n_channels)
 	return track
 end
 
+-- What the engine says of a stem ("not found", "not measured") stands in its item's notes: to be seen, and in nobody's way.
+function sb.annotate(item, entry)
+	local note = sb.known(entry).note
+	if note then reaper.GetSetMediaItemInfo_String(item, "P_NOTES", note, true) end
+end
+
 -- An item that plays a stem, or a part of it, where, and as loud as, its piece does.
 function sb.place(track, source, name, entry, mark, part)
 	local piece, item = entry.piece, reaper.AddMediaItemToTrack(track)
@@ -77,6 +83,7 @@ function sb.place(track, source, name, entry, mark, part)
 	end
 	reaper.GetSetMediaItemTakeInfo_String(take, "P_NAME", name, true)
 	reaper.GetSetMediaItemTakeInfo_String(take, "P_EXT:stembridge", mark, true)
+	sb.annotate(item, entry)
 end
 
 -- Mutes the part of the source that a piece was made from; the item is cut at the part's edges. False when the item is
