@@ -124,7 +124,7 @@ def _concepts(scores: Mapping[str, Any], names: Iterable[str]) -> Iterator[str]:
 def _taken(scores: Mapping[str, Any], name: str, rows: Rows) -> str:
     if any("two stems" in row for row in rows):
         return "from Spleeter"
-    for key, words in (("good", "as it is"), ("in part", "noted: in part"), ("good with spans", "as it is with a span")):
+    for key, words in (("good", "bare"), ("in part", "noted: in part"), ("good with spans", "bare with a span")):
         if name in scores[key]:
             return words
     return "noted: not good"

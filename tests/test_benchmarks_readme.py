@@ -96,7 +96,7 @@ def test_the_quality_table_is_arithmetic_on_the_rows() -> None:
     )
     assert "| rendered, unseen instruments | 2 | −5.0 | **+6.5** | +3.0 | +1.0 | +0.0 | +12.0 |" in table
     assert "| drums | 1 | +4.0 |  | +1.0 | +0.0 | +12.0 | noted: in part |" in table
-    assert "| bass | 1 | +9.0 | +6.0 | +1.0 | +0.0 | +12.0 | as it is |" in table
+    assert "| bass | 1 | +9.0 | +6.0 | +1.0 | +0.0 | +12.0 | bare |" in table
     assert "| rendered: drums and bass ≥ 8 | drums +4.0, bass +9.0 | **no** |" in table
     assert "crossed: +1.0 | **no** |" in table
     assert "for 50 % of 2 absent prompts; median −5, worst −5 | **no** |" in table

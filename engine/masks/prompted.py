@@ -23,7 +23,7 @@ from engine.masks.bands import Real, band_edges, to_bins
 from engine.masks.features import features_of
 from engine.masks.kept import Heard, Kept
 from engine.masks.presence import UNFITTED, read_calibration, signs_of
-from engine.masks.two_stems import at_once, no_waveform
+from engine.masks.two_stems import no_waveform
 from engine.masks.vocabulary import towards_taught
 from engine.masks.wording import answers_in_part, answers_well, knows, names_a_sound, read_prompt, spelling
 from engine.masks.wordpiece import read_vocabulary, tokenize
@@ -115,7 +115,7 @@ class PromptedModel:
     def plan(self, ask: Ask) -> Plan:
         what, rest = read_prompt(ask.prompt)
         if not what and any(span.sign == "+" for span in ask.spans):
-            return Plan(ask, "what sounds in the spans", at_once(ask), nfe=1)
+            return Plan(ask, "what sounds in the spans", "", nfe=1)
         if not names_a_sound(what):
             raise StembridgeError(
                 "unsupported_prompt",
@@ -129,7 +129,7 @@ class PromptedModel:
             unsure = f"How well this model separates {what!r} was not measured, or not well: listen to it."
             if answers_in_part(self._bundle, ask.prompt):
                 unsure = f"This model separates {what!r} only in part: listen to it."
-        note = " ".join(filter(None, (but, unsure, at_once(ask))))
+        note = " ".join(filter(None, (but, unsure)))
         return Plan(ask, f"not: {what}" if rest else what, note, nfe=1)
 
     def embed(self, phrase: str) -> Real:

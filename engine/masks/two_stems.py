@@ -95,7 +95,7 @@ class MaskModel:
             if given
         ]
         ignored = f"On this model {', '.join(unused)} had no effect." if unused else ""
-        return Plan(ask, intent.stem, " ".join(filter(None, (intent.note, ignored, at_once(ask)))), nfe=1)
+        return Plan(ask, intent.stem, " ".join(filter(None, (intent.note, ignored))), nfe=1)
 
     def estimate(
         self,
@@ -159,11 +159,6 @@ class MaskModel:
         if channels % 2:
             flat = np.concatenate([flat[: channels - 1], flat[channels - 1 :].mean(axis=0, keepdims=True)])
         return flat
-
-
-def at_once(ask: Ask) -> str:
-    """What a mask model says when it is asked for a draft and then the result; else empty."""
-    return "This model has no coarser result: what it makes is final." if ask.quality == "progressive" else ""
 
 
 def no_waveform(name: str) -> StembridgeError:
