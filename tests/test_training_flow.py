@@ -21,12 +21,12 @@ from engine.model.convert import convert_dit
 from engine.model.text import encode_text, load_text_encoder
 from engine.model.weights import import_folder, load_network
 from training import distil, flow_bank, flow_export, flow_train
+from training.excerpts import Bank
 from training.flow_bank import SPECTRAL
 from training.flow_evaluate import held_out_batch, si_sdr_db
 from training.flow_mixing import draw_example, latents_of
 from training.flow_network import fresh, sizes_of, velocity_of
 from training.flow_text import CONCEPTS, features_of, phrases_of
-from training.mixing import Bank
 from training.songs import write_song
 
 pytestmark = pytest.mark.torch
@@ -62,7 +62,7 @@ def bank_of(spectra: Path) -> Bank:
 
 def test_examples_ask_for_what_sounds_and_spans_say_when(spectra: Path) -> None:
     rng, bank = np.random.default_rng(1), bank_of(spectra)
-    rows = [draw_example(bank, rng) for _ in range(60)]
+    rows = [draw_example(bank, rng) for _ in range(200)]
     assert {row.concept for row in rows} <= set(CONCEPTS)
     assert {"drums", "bass", "strings"} <= {row.concept for row in rows}
     assert all(row.prompt == "" or row.prompt in phrases_of(row.concept) for row in rows)

@@ -19,14 +19,15 @@ from training import average, bank, mixing, presence, scores, train
 from training.bank import Studio, choose_sources
 from training.baselines import bandpasses, harmonic_percussive, ideal_banded, ideal_ratio
 from training.evaluate import answered_in_part, answered_well, answered_well_with_spans
+from training.excerpts import Bank
 from training.losses import losses
-from training.mixing import BAND, EDGES, N_BANDS, N_FRAMES, Bank, Mixture, example, mix, stft
+from training.mixing import EDGES, N_BANDS, N_FRAMES, Mixture, example, mix, stft
 from training.network import FRAMES_MULTIPLE, Network
 from training.notes import Note, compose, play
 from training.phrases import concepts, taught
 from training.recordings import Shots
 from training.samplers import Sampler, read_samplers
-from training.songs import songs_of, write_song, write_spectra
+from training.songs import BAND, songs_of, write_song, write_spectra
 from training.sources import BY_NAME, SOURCES
 
 pytestmark = pytest.mark.torch
@@ -98,7 +99,8 @@ def test_a_driven_guitar_that_was_recorded_clean_always_has_its_amplifier(monkey
     monkeypatch.setattr(bank, "treat", lambda stem, rng, *, amp, rack: (amps.append(amp), stem + np.float32(0.1))[1])
     for number in range(12):
         bank.render_song(number, studio, 3.0)
-    assert amps == [BY_NAME["distorted guitar"].amp] * 12
+    assert len(amps) > 12  # some are played twice, through two of them
+    assert set(amps) == {BY_NAME["distorted guitar"].amp}
 
 
 def test_what_is_taught_holds_every_name_first_and_no_held_out_phrase_of_any_concept():

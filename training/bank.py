@@ -22,13 +22,12 @@ from training.drums import make
 from training.effects import level, treat
 from training.grooves import styles, with_groove
 from training.ladspa import Rack
-from training.mixing import BAND
 from training.notes import Note, Song, compose, play
 from training.playing import duck, echo, waver
 from training.recordings import Shots, crowd, read_shots, speak, strike
 from training.samplers import Sampler, read_samplers
 from training.singers import sing, sing_together
-from training.songs import write_song
+from training.songs import BAND, write_song
 from training.soundfonts import RATE_HZ, SoundFont
 from training.sources import BY_NAME, DRUM_PARTS, SOURCES, Source
 from training.synthesis import Mono, perform

@@ -12,7 +12,8 @@ from engine.quality.baselines import harmonic_percussive as harmonic_percussive
 from engine.quality.baselines import ideal_ratio as ideal_ratio
 from engine.stereo import Mask
 from engine.stft import Spectrum
-from training.mixing import EDGES, Bank, stft
+from training.excerpts import Bank
+from training.mixing import EDGES, stft
 from training.phrases import concepts
 
 

@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from training.mixing import BAND
 from training.phrases import concepts
-from training.songs import songs_of
+from training.songs import BAND, songs_of
 from training.soundfonts import RATE_HZ
 from training.sources import DRUM_PARTS
 

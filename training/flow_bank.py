@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from engine.model.config import SAMPLE_RATE, SpectralSizes
 from engine.model.spectral_codec import SpectralCodec, basis, window
-from training.mixing import Bank
+from training.excerpts import Bank
 from training.songs import write_spectra
 from training.soundfonts import RATE_HZ
 

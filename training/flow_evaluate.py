@@ -14,11 +14,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from training.excerpts import Bank
 from training.flow_bank import SPECTRAL, codec_of, read_constants
 from training.flow_mixing import FlowExample, draw_example, latents_of
 from training.flow_network import velocity_of
 from training.flow_text import CONCEPTS, features_of
-from training.mixing import Bank
 
 
 def held_out_batch(

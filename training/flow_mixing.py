@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 
 from engine.model.anchors import ABSENT, NULL, PRESENT
+from training.excerpts import Bank
 from training.flow_bank import SPECTRAL, codec_of, mixture_of, read_constants
 from training.flow_text import CONCEPTS, phrases_of
-from training.mixing import Bank
 from training.phrases import concepts
 
 N_FRAMES: Final = 128

@@ -10,11 +10,14 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
+
+BAND: Final = "band"
+"""The label of what plays around a recorded source: nobody says what is in it, but for that the source is not."""
 
 
 @dataclass(frozen=True)

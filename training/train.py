@@ -20,8 +20,9 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
+from training.excerpts import Bank
 from training.losses import losses
-from training.mixing import N_BANDS, Bank, example, mix
+from training.mixing import N_BANDS, example, mix
 from training.network import Network
 from training.text import phrase_table
 
