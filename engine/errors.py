@@ -34,7 +34,7 @@ CODES: Final[dict[str, tuple[ExitCode, str]]] = {
     "bad_span": (_BAD, "A span is empty, reversed or outside the region."),
     "no_prompt": (_BAD, "No prompt was given and none can be read from the track's name."),
     "bad_prompt": (_BAD, "The prompt is too long or holds control characters."),
-    "unsupported_prompt": (_BAD, "The model cannot separate what the prompt names."),
+    "unsupported_prompt": (_BAD, "The prompt names no sound, or none that the model knows."),
     "unsupported_option": (_BAD, "The model or runtime cannot do what an option asks for."),
     "unknown_key": (_BAD, "A request carries a key that does not exist."),
     "bad_value": (_BAD, "A value is of the wrong type or out of range."),

@@ -16,7 +16,7 @@ from engine.flow.open import open_flow
 from engine.masks.intent import read_intent
 from engine.masks.prompted import PromptedModel
 from engine.masks.two_stems import MaskModel, no_waveform, unsupported_prompt
-from engine.masks.wording import names_a_sound
+from engine.masks.wording import names_a_sound, no_sound
 from engine.request import SeparationRequest
 from engine.runtime import Model
 
@@ -80,6 +80,9 @@ def choose(request: SeparationRequest) -> str:
     else the prompted model, for any words; its plan says how well it was measured to answer them.
     Raises `StembridgeError`: `unknown_model`, `unsupported_prompt`, `unsupported_option`.
     """
+    has_words = names_a_sound(request.prompt)
+    if request.prompt.strip() and not has_words:
+        raise no_sound(request.prompt)
     knows = read_intent(request.prompt) is not None
     kinds = {b.kind: b for b in reversed(installed().values())}
     prompted = kinds.get("prompted-mask")
@@ -89,7 +92,7 @@ def choose(request: SeparationRequest) -> str:
         bundle = find(DEFAULT)
         if "flow" in kinds and (not knows or request.output == "generative"):
             bundle = kinds["flow"]
-        elif not knows and prompted is not None and names_a_sound(request.prompt):
+        elif not knows and prompted is not None and has_words:
             bundle = prompted
     if bundle.kind == "mask" and not knows:
         raise unsupported_prompt(bundle.name, request.prompt, prompted.name if prompted else None)

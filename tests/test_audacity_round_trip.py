@@ -72,7 +72,9 @@ def test_a_selection_becomes_stems_at_its_place(host: Host, engine: child.Child,
     source = path.read_bytes()
     host.select(START / rate_hz, END / rate_hz, 0)
     done = stembridge(host, engine, "extract")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert done.stderr.startswith(f"“{TRACK}”: This model takes all voices together")
+    assert len(done.stderr.splitlines()) == 1
     assert done.stdout.splitlines() == [f"{TRACK} · {PROMPT}", f"{TRACK} · no {PROMPT}"]
 
     chosen = host.selection()

@@ -77,8 +77,6 @@ def test_the_embedded_model_answers_them(name):
 
 def test_the_model_that_answers_a_preset_is_told():
     def choose(request) -> str:
-        if request.prompt == "bass" and not request.spans:
-            raise StembridgeError("unsupported_prompt", "Only where it is marked.")
         if request.prompt == "crowd":
             raise StembridgeError("unsupported_prompt", "Never.")
         return f"for {request.prompt}"

@@ -7,10 +7,13 @@ import pytest
 
 pytest.importorskip("torch", reason="training is an extra")
 
+from training.excerpts import _HARD, Bank
 from training.mastering import coded, glued, tilted
 from training.mixing import HOP, Mixture, example, stft
 from training.phrases import concepts
+from training.songs import write_song
 from training.soundfonts import RATE_HZ
+from training.sources import BY_NAME
 
 _N_FRAMES = 64
 _ROWS = {name: range(i, i + 1) for i, name in enumerate(concepts())}
@@ -77,3 +80,17 @@ def test_what_is_asked_of_a_coded_mixture_are_the_stems_as_they_went_in():
     error = float((np.abs(heard - stems[0]) ** 2).sum())
     found = one.power.sum() - 2 * one.product[piano].sum() + one.energy[piano]
     assert found == pytest.approx(error, rel=1e-3)
+
+
+def test_sources_that_are_told_apart_least_well_come_oftener_from_other_songs(tmp_path):
+    assert set(_HARD) <= set(BY_NAME)
+    labels = ("kick", "harp", "piano", "organ", "flute")
+    for number in range(3):
+        stems = np.random.default_rng(number).integers(-8000, 8000, (len(labels), 20 * HOP)).astype(np.int16)
+        write_song(tmp_path / f"{number:05d}.json", labels, stems, RATE_HZ)
+    bank, rng = Bank(tmp_path, 8), np.random.default_rng(1)
+    drawn = [bank._any_source(rng) for _ in range(800)]
+    names = [song.labels[i] for song, i in drawn]
+    assert "kick" not in names
+    # A quarter by turn, and all of the fifth that is drawn on purpose.
+    assert names.count("harp") / len(names) == pytest.approx(0.2 + 0.8 / 4, abs=0.06)

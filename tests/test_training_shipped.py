@@ -42,10 +42,20 @@ def chosen(prompt, spans=()):
 def test_it_is_whole_and_at_most_30_mb(bundle):
     for name in bundle.files:
         assert bundle.path(name).stat().st_size == bundle.files[name]["bytes"]
-    assert set(bundle.files) == {"text.onnx", "trunk.onnx", "head.onnx", "vocab.txt", "presence.json"}
+    assert set(bundle.files) == {"text.onnx", "trunk.onnx", "head.onnx", "vocab.txt", "presence.json", "phrases.npy"}
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 30e6
     assert (FOLDER / "LICENSE").is_file()
     assert (FOLDER / "PROVENANCE.md").is_file()
+
+
+def test_the_vectors_of_what_it_was_taught_are_its_text_encoder_s_own(bundle, model):
+    taught, phrases = np.load(bundle.path("phrases.npy")), bundle.facts["phrases"]
+    assert taught.shape == (len(phrases), bundle.facts["n_text"])
+    for row in (0, len(phrases) // 2, -1):
+        np.testing.assert_allclose(taught[row], model.embed(phrases[row]), atol=1e-3)
+    own = model.embed("drum set of a rock band")
+    assert (taught @ model._understand("drum set of a rock band")).max() > (taught @ own).max() + 0.02
+    np.testing.assert_array_equal(model._understand("kick and snare"), model.embed("kick and snare"))
 
 
 def test_every_phrase_it_answers_is_one_that_training_knows(bundle):

@@ -14,7 +14,7 @@ if not os.environ.get("CI"):
 import torch
 
 from engine.masks.bands import to_bands
-from engine.masks.wording import spelling as _spelling
+from engine.masks.wording import spelling
 from training import average, bank, mixing, presence, scores, train
 from training.bank import Studio, choose_sources
 from training.baselines import bandpasses, harmonic_percussive, ideal_banded, ideal_ratio
@@ -105,7 +105,7 @@ def test_a_driven_guitar_that_was_recorded_clean_always_has_its_amplifier(monkey
 
 def test_what_is_taught_holds_every_name_first_and_no_held_out_phrase_of_any_concept():
     unseen = {phrase for concept in concepts().values() for phrase in concept.held_out}
-    unseen_spellings = set(map(_spelling, unseen))
+    unseen_spellings = set(map(spelling, unseen))
     owners: dict[str, str] = {}
     for concept in concepts().values():
         said = taught(concept)
@@ -115,7 +115,7 @@ def test_what_is_taught_holds_every_name_first_and_no_held_out_phrase_of_any_con
         assert not unseen & set(said)
         for name in names:
             assert owners.setdefault(name, concept.name) == concept.name
-        assert not unseen_spellings & set(map(_spelling, concept.labels))
+        assert not unseen_spellings & set(map(spelling, concept.labels))
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)

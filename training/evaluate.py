@@ -128,7 +128,7 @@ def answered_well(rows: list[dict[str, Any]]) -> list[str]:
 
 def answered_in_part(rows: list[dict[str, Any]]) -> list[str]:
     """Concepts that are answered better than by the baselines, and no more than that; those answered well included.
-    The unseen paraphrase may lie `_SLACK_DB` behind them: what comes by itself are phrases that were learnt."""
+    The unseen paraphrase may lie `_SLACK_DB` behind them: what is asked most are phrases that were learnt."""
     return _chosen(rows, 0.0, _AHEAD_DB, _SLACK_DB)
 
 

@@ -17,7 +17,8 @@ _HARD: Final = (
     "singing", "speech", "synth arpeggio",
 )  # fmt: skip
 _HARDER: Final = 0.2
-"""Sources that are told apart least well, and the share of stems that is one of them on purpose."""
+"""Sources that are told apart least well, and the share of the stems taken from other songs that is one of them on
+purpose."""
 _BEND: Final = 0.25
 """Octaves by which an excerpt is played faster or slower at most."""
 _RESTS: Final = 0.35

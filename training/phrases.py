@@ -134,7 +134,7 @@ saxophone: sx; saxo; sassofono; saxophone solo; baritone sax; sax section
 clarinet: cl; clar; clarinetto; bass clarinet; clarinet melody
 oboe: ob; bsn; cor anglais; oboes; fagot
 flute: fl; flt; flutes; flauto; tin whistle; flute melody; traverso
-woodwinds: ww; winds; woodwind section; holzbläser; legni; wind section
+woodwinds: ww; woodwind section; holzbläser; legni; wind section
 mallets: mallet; pitched percussion; mallets bus; keyed percussion
 vibraphone: vib; vibra; vibes solo; vibráfono
 marimba: mar; xyl; marimbas; wooden mallets; xylophon

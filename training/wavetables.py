@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from training.notes import Note
+from training.soundfonts import RATE_HZ
 
 Mono = npt.NDArray[np.float32]
-RATE_HZ: Final = 44100
 _CYCLE: Final = 2048
 _HIGHEST_HZ: Final = 17_000.0
 _CUTOFFS_HZ: Final = np.geomspace(120, _HIGHEST_HZ, 10)

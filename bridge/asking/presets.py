@@ -5,13 +5,12 @@ A preset says only what it wants to set; a request's own fields win over it. A u
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -23,7 +22,7 @@ from bridge.plugins.chain import Chain, Place, read_tables, to_text, wrong_table
 from bridge.toml_file import Source, read_toml
 from engine import models
 from engine.errors import StembridgeError
-from engine.request import Keep, Output, Quality, SeparationRequest, Span
+from engine.request import Keep, Output, Quality, SeparationRequest
 
 SCHEMA: Final = 1
 VOCABULARY: Final = "vocabulary.toml"
@@ -158,15 +157,15 @@ def find_preset(name: str, presets: Mapping[str, Preset], user_dir: Path | None 
 
 
 def model_for(preset: Preset, choose: Callable[[SeparationRequest], str] = models.choose) -> str | None:
-    """The model of this machine that answers a preset's prompt, perhaps only where spans say when it sounds; None where
-    there is none, and `""` where the prompt is the track's name."""
+    """The model of this machine that answers a preset's prompt; None where there is none, and `""` where the prompt is
+    the track's name."""
     if preset.prompt is None:
         return ""
     asked = SeparationRequest((Path("preset"),), preset.prompt, Path(), model=preset.model)
-    for spans in ((), (Span("+", 0.0, 1.0),)):
-        with contextlib.suppress(StembridgeError):
-            return choose(replace(asked, spans=spans))
-    return None
+    try:
+        return choose(asked)
+    except StembridgeError:
+        return None
 
 
 def check_presets(paths: Iterable[Path] = ()) -> list[StembridgeError]:

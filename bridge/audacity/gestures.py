@@ -252,6 +252,8 @@ def _bring_in(
                 n_tracks += 1
                 names.append(stem.name)
             n_new[piece.track.index] += n_tracks - before if in_place else 0
+            if answer.note:
+                desk.tell(f"“{piece.track.shown}”: {answer.note}")
         if selection is not None:
             audacity.select(pipe, selection, n_new)
     return tuple(names)

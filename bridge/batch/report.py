@@ -168,7 +168,7 @@ def _outcome_json(plan: BatchPlan, outcome: Outcome) -> dict[str, Any]:
     if outcome.result is not None:
         result = outcome.result.to_dict()
         told |= {key: result[key] for key in ("target", "residual", "manifest", "sample_rate", "channels", "samples")}
-        told |= {key: result[key] for key in ("null_db", "model", "runtime", "seconds")}
+        told |= {key: result[key] for key in ("null_db", "model", "runtime", "seconds", "note")}
     if outcome.error is not None:
         told |= {"code": outcome.error[0], "text": outcome.error[1]}
     return told

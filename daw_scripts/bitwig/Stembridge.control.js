@@ -207,8 +207,10 @@ function look(request) {
       requests.splice(requests.indexOf(request), 1);
       if (state === "failed") tell("“" + request.name + "”: " + job.getString(7));
       var target = job.getString(9), residual = job.getString(10);
+      var note = job.getArguments().size() > 11 ? job.getString(11) : "";
       if (state === "done") withPrompt(request, function (prompt) {
          arrive(request, prompt, target, residual);
+         if (note) tell("“" + request.name + "”: " + note); // not measured, not found, …
       });
    }, function (code, text) {
       requests.splice(requests.indexOf(request), 1);

@@ -18,14 +18,22 @@ import numpy.typing as npt
 
 from engine.audio import Samples
 from engine.bundle import Bundle
-from engine.errors import StembridgeError
 from engine.masks.bands import Real, band_edges, to_bins
 from engine.masks.features import features_of
 from engine.masks.kept import Heard, Kept
 from engine.masks.presence import UNFITTED, read_calibration, signs_of
 from engine.masks.two_stems import no_waveform
-from engine.masks.vocabulary import towards_taught
-from engine.masks.wording import answers_in_part, answers_well, knows, names_a_sound, read_prompt, spelling
+from engine.masks.vocabulary import NEAR, towards_taught
+from engine.masks.wording import (
+    answers_in_part,
+    answers_well,
+    joins,
+    knows,
+    names_a_sound,
+    no_sound,
+    read_prompt,
+    spelling,
+)
 from engine.masks.wordpiece import read_vocabulary, tokenize
 from engine.request import Span
 from engine.runtime import Ask, ModelCard, Plan, Step
@@ -74,7 +82,8 @@ class PromptedModel:
         # The first phrase of a spelling wins: "drums", not "the drums".
         self._spelt = {spelling(phrase): phrase for phrase in reversed(facts.get("phrases", ()))}
         has_taught = TAUGHT in bundle.files
-        self._taught = np.load(bundle.path(TAUGHT)).astype(np.float32) if has_taught else np.zeros((0, self._n_text))
+        taught = np.load(bundle.path(TAUGHT)) if has_taught else np.zeros((0, self._n_text))
+        self._taught: Real = taught.astype(np.float32)
         fitted = "presence.json" in bundle.files
         self._calibration = read_calibration(bundle.path("presence.json")) if fitted else UNFITTED
         self._vocabulary: Path = bundle.path("vocab.txt")
@@ -115,18 +124,16 @@ class PromptedModel:
     def plan(self, ask: Ask) -> Plan:
         what, rest = read_prompt(ask.prompt)
         if not what and any(span.sign == "+" for span in ask.spans):
-            return Plan(ask, "what sounds in the spans", "", nfe=1)
+            return Plan(ask, "what sounds in the spans", "Spans alone find little: say what it is, too.", nfe=1)
         if not names_a_sound(what):
-            raise StembridgeError(
-                "unsupported_prompt",
-                f"The prompt {ask.prompt!r} names no sound.",
-                "Say what to extract: acoustic guitar.",
-            )
+            raise no_sound(ask.prompt)
         but = f"This is everything but {what}." if rest else ""
         marked = any(span.sign == "+" for span in ask.spans)
         unsure = ""
         if not answers_well(self._bundle, ask.prompt, marked=marked):
-            unsure = f"How well this model separates {what!r} was not measured, or not well: listen to it."
+            near = self._nearest(what)
+            taken = f" It takes it much as {near!r}." if near else ""
+            unsure = f"How well this model separates {what!r} was not measured, or not well: listen to it.{taken}"
             if answers_in_part(self._bundle, ask.prompt):
                 unsure = f"This model separates {what!r} only in part: listen to it."
         note = " ".join(filter(None, (but, unsure)))
@@ -146,7 +153,16 @@ class PromptedModel:
         """The vector of a phrase as it was taught, or of other words moved towards those that were."""
         if spelling(what) in self._spelt:
             return self.embed(self._spelt[spelling(what)])
-        return towards_taught(self.embed(what), self._taught)
+        text = self.embed(what)
+        return text if joins(what) else towards_taught(text, self._taught)
+
+    def _nearest(self, what: str) -> str:
+        """The taught phrase that other words are moved to, where they nearly become it."""
+        if spelling(what) in self._spelt or joins(what) or not len(self._taught):
+            return ""
+        likeness = self._taught @ self.embed(what)
+        nearest = int(likeness.argmax())
+        return str(self._bundle.facts["phrases"][nearest]) if likeness[nearest] >= NEAR else ""
 
     def estimate(
         self,

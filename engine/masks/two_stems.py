@@ -20,7 +20,6 @@ from engine.audio import Samples
 from engine.bundle import Bundle
 from engine.errors import StembridgeError
 from engine.masks.intent import read_intent
-from engine.masks.wording import names_a_sound
 from engine.runtime import Ask, ModelCard, Plan, Step
 from engine.runtimes.onnx_runtime import OnnxGraph
 from engine.stereo import Mask
@@ -176,16 +175,11 @@ def unsupported_prompt(name: str, prompt: str, open_model: str | None = None) ->
     `open_model`: the model on this machine that takes any words.
     """
     if not prompt.strip():
+        other = f", or the model {open_model}, which hears spans alone, not well" if open_model else ""
         return StembridgeError(
             "unsupported_prompt",
             f"There is no prompt, and the model {name} hears no spans; it knows {KNOWS}.",
-            "Name one of these. Spans alone need SAM Audio: stembridge models fetch facebook/sam-audio-small",
-        )
-    if not names_a_sound(prompt):
-        return StembridgeError(
-            "unsupported_prompt",
-            f"The prompt {prompt!r} names no sound; the model {name} knows {KNOWS}.",
-            "Say what to extract in words: acoustic guitar.",
+            f"Name one of these{other}. SAM Audio hears them, too: stembridge models fetch facebook/sam-audio-small",
         )
     if open_model is not None:
         return StembridgeError(

@@ -15,7 +15,9 @@ from engine.masks.bands import Real
 FAR: Final = 0.6
 """Cosine to the nearest taught phrase below which a prompt stays as it is."""
 NEAR: Final = 0.8
-"""Cosine from which it becomes a mean of taught ones."""
+"""Cosine from which it is moved as far as it is."""
+MOST: Final = 0.75
+"""Share of the taught ones then: "steel drums" is more than "drums", so the words' own vector never vanishes."""
 _SHARPNESS: Final = 25.0
 """A taught phrase whose cosine is 0.04 lower than another's counts e times less."""
 
@@ -27,7 +29,7 @@ def towards_taught(text: Real, taught: Real) -> Real:
     """
     likeness = taught @ text
     nearest = float(likeness.max(initial=-1.0))
-    share = np.float32(min(max((nearest - FAR) / (NEAR - FAR), 0.0), 1.0))
+    share = np.float32(MOST * min(max((nearest - FAR) / (NEAR - FAR), 0.0), 1.0))
     if share == 0:
         return text
     mean = np.exp(_SHARPNESS * (likeness - nearest)) @ taught

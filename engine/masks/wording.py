@@ -7,12 +7,15 @@ import re
 from typing import Final
 
 from engine.bundle import Bundle
+from engine.errors import StembridgeError
 
-_KNOWS: Final = "any other sound, in words"
 _REST: Final = re.compile(
     r"^(?:the )?(?:no|non|without|minus|remove|mute|everything (?:except|but|without|minus)|all (?:except|but))"
     r"(?: for)? (?:the )?(?P<what>\S.*)$",
     re.IGNORECASE,
+)
+_JOINING: Final = re.compile(
+    r"[,&+/]|\b(?:and|or|with|without|not|no|but|und|oder|mit|ohne|et|ou|avec|sans|y|con|sin|senza)\b", re.IGNORECASE
 )
 _ARTICLE: Final = re.compile(r"^(?:the|an?|all the) ")
 
@@ -27,7 +30,7 @@ def read_prompt(prompt: str) -> tuple[str, bool]:
 def knows(bundle: Bundle) -> str:
     """What such a model can be asked for: what it answers well, then anything."""
     names = ", ".join(bundle.facts.get("answers", ()))
-    return f"{names}; {_KNOWS}" if names else _KNOWS.replace("other ", "")
+    return f"{names}; any other sound, in words" if names else "any sound, in words"
 
 
 def answers_well(bundle: Bundle, prompt: str, *, marked: bool = False) -> bool:
@@ -47,6 +50,20 @@ def answers_in_part(bundle: Bundle, prompt: str) -> bool:
 def names_a_sound(prompt: str) -> bool:
     """Whether a prompt has words at all: a letter or a digit of any script."""
     return re.search(r"[^\W_]", read_prompt(prompt)[0]) is not None
+
+
+def no_sound(prompt: str) -> StembridgeError:
+    """The refusal of a prompt without words."""
+    return StembridgeError(
+        "unsupported_prompt",
+        f"The prompt {prompt!r} names no sound; a prompt is words of any language.",
+        "Say what to extract: acoustic guitar.",
+    )
+
+
+def joins(what: str) -> bool:
+    """Whether a phrase speaks of several sounds, or of one without another."""
+    return _JOINING.search(what) is not None
 
 
 def spelling(phrase: str) -> str:

@@ -93,9 +93,11 @@ function sb.place(track, region, name, position, gain)
 	recorded(track:playlist(), function() track:playlist():add_region(copy, Temporal.timepos_t(position), 1, false) end)
 end
 
--- What the engine says of a stem ("not found", "not measured") stands in the comments of its track.
+-- What the engine says of a stem ("not found", "not measured") stands in the comments of its track, behind what is there.
 function sb.annotate(track, note)
-	if note then track:set_comment(note, nil) end
+	local old = track:comment()
+	if not note or old:find(note, 1, true) then return end
+	track:set_comment(old == "" and note or old .. "\n" .. note, nil)
 end
 
 local function region_where(playlist, test)

@@ -35,8 +35,8 @@ class Arriving:
     stems: list[placing.Stem] = field(default_factory=list)
     nameless: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    """What the engine says of stems that are there: "not found", "not measured"."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """What the engine says of a request's stems: "not found", "not measured"."""
     to_copy: list[Copy] = field(default_factory=list)
     open_files: tuple[BinaryIO, BinaryIO] | None = None
     is_draft: bool = False
@@ -60,7 +60,7 @@ def begin(desk: Desk, entries: list[dict[str, Any]]) -> None:
         if status["state"] == "done":
             _expect(desk, arriving, entry, status, project)
             if status.get("note") and draft is None:
-                arriving.notes.append(f"“{entry['piece']['track']}”: {status['note']}")
+                arriving.notes[entry["rid"]] = f"“{entry['piece']['track']}”: {status['note']}"
         elif status["code"] == "no_prompt":
             arriving.nameless.append(entry)
         else:
@@ -92,7 +92,8 @@ def go_on(desk: Desk, now_s: float, is_late: Any) -> None:
         say(desk, *(arriving.problems if stems else []))
         return
     close_entries(desk, arriving.entries)
-    say(desk, *arriving.problems, *arriving.notes)
+    notes = [arriving.notes[stem.entry["rid"]] for stem in stems if stem.entry["rid"] in arriving.notes]
+    say(desk, *arriving.problems, *notes)
     if arriving.nameless:
         rounds.put_question(desk, arriving.nameless, now_s)
 

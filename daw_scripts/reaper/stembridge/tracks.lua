@@ -58,10 +58,12 @@ function sb.new_track(name, above, mark, n_channels)
 	return track
 end
 
--- What the engine says of a stem ("not found", "not measured") stands in its item's notes: to be seen, and in nobody's way.
+-- What the engine says of a stem ("not found", "not measured") stands in its item's notes, behind what a person wrote there.
 function sb.annotate(item, entry)
 	local note = sb.known(entry).note
-	if note then reaper.GetSetMediaItemInfo_String(item, "P_NOTES", note, true) end
+	local _, old = reaper.GetSetMediaItemInfo_String(item, "P_NOTES", "", false)
+	if not note or old:find(note, 1, true) then return end
+	reaper.GetSetMediaItemInfo_String(item, "P_NOTES", old == "" and note or old .. "\n" .. note, true)
 end
 
 -- An item that plays a stem, or a part of it, where, and as loud as, its piece does.
