@@ -46,7 +46,8 @@ def mixture_of(fields: dict[str, Any]) -> tuple[np.ndarray, int]:
 class StandIn:
     """Serves one mailbox from a thread. What a test may set: `holding` keeps requests unanswered, `losing` deletes the
     stems it makes, `drafting` makes drafts where they are asked for (of the `parts` of the region, in s, one after the
-    other as `grow` says), `torn_first` writes half a status file before the whole one, `rate_told_hz` is said of it."""
+    other as `grow` says), `torn_first` writes half a status file before the whole one, `rate_told_hz` and `note` are
+    said of it."""
 
     def __init__(self, mailbox: Path, out_dir: Path, api: int) -> None:
         self.mailbox, self.out_dir, self.api = mailbox, out_dir, api
@@ -55,6 +56,7 @@ class StandIn:
         self.parts: list[tuple[float, float]] = []
         self.offsets: dict[str, int] = {}
         self.rate_told_hz: int | None = None
+        self.note = ""
         self.alive = True
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -165,6 +167,7 @@ class StandIn:
             sample_rate=self.rate_told_hz or rate_hz,
             channels=mixture.shape[1],
             samples=len(mixture),
+            note=self.note or None,
             **{kind: str(path) for kind, path in paths.items()},
         )
 

@@ -9,6 +9,7 @@ import soundfile
 from reaper_project import Item, Source, Take, Track
 from reaper_signatures import SIGNATURES, SINCE_7_62, Accessor, Array, Marker
 
+WHAT_IS_SAID = ("P_EXT:stembridge", "P_NOTES")
 WHAT_IT_PLAYS = ("D_POSITION", "D_LENGTH", "D_STARTOFFS", "D_FADEINLEN", "D_FADEOUTLEN")
 
 
@@ -28,7 +29,8 @@ class ProjectFunctions:
     _unmarked = False
 
     def _changes(self, take: Take | None = None) -> None:
-        """Only what a take that plays already plays may change without an undo step, and REAPER must be told."""
+        """Without an undo step only what a take that plays already plays, and what is said of it, may change; and
+        REAPER must be told."""
         if self._in_block == 0 and take is not None and take.source is not None:
             self._unmarked = True
             return
@@ -109,7 +111,8 @@ class ProjectFunctions:
     def _strings(self, holder: Any, key: str, value: str, is_set: bool) -> tuple[bool, str]:
         if is_set:
             assert key != "GUID"
-            self._changes(holder if isinstance(holder, Take) and key == "P_EXT:stembridge" else None)
+            take = holder.takes[0] if isinstance(holder, Item) else holder
+            self._changes(take if isinstance(take, Take) and key in WHAT_IS_SAID else None)
             holder.strings[key] = value
         assert key in holder.strings or key.startswith("P_EXT:"), key
         found = holder.strings.get(key, "")

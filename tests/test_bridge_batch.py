@@ -110,19 +110,6 @@ def test_what_the_model_does_not_know_is_left_out(take: Media, tmp_path: Path) -
     assert [(skip.code, skip.problem) for skip in plan.skipped] == [("unsupported_prompt", False)]
 
 
-def test_regions_decide_which_model_answers(take: Media, tmp_path: Path) -> None:
-    def choose(request) -> str:
-        if not any(span.sign == "+" for span in request.spans):
-            raise StembridgeError("unsupported_prompt", "Only where it is marked.")
-        return "marked"
-
-    clips = (Clip("marked", 10.0, 2.0, (take,)), Clip("not", 20.0, 2.0, (take,)))
-    session = session_of(Track("Cello", clips), markers=(Marker("cello", 10.5, 11.0),))
-    plan = plan_batch(session, Options(), tmp_path, tmp_path / "media", choose=choose)
-    assert [(job.clip, job.model) for job in plan.jobs] == [(0, "marked")]
-    assert [(skip.clip, skip.code) for skip in plan.skipped] == [("not", "unsupported_prompt")]
-
-
 def test_a_clip_that_plays_its_file_again_is_left_out(take: Media, tmp_path: Path) -> None:
     clips = [Clip("c", 0.0, length_s, (take,), 1.0, repeats=True) for length_s in (3.0, 3.0005, 3.5)]
     clips += [replace(clips[-1], repeats=False), replace(clips[-1], media=(Media("gone.wav", None),))]

@@ -87,6 +87,16 @@ def test_what_was_done_to_the_draft_stays(desk: Desk) -> None:
     assert desk.host.messages == []
 
 
+def test_what_is_to_know_of_the_result_comes_behind_what_a_person_wrote_of_the_draft(desk: Desk) -> None:
+    desk.engine.note = "This source was not found: vocals."
+    item = bring_draft(desk)
+    item.strings["P_NOTES"] = "Comp this one"
+    desk.release()
+    assert item.strings["P_NOTES"] == "Comp this one\nThis source was not found: vocals."
+    assert desk.host.tracks[2].items[0].strings["P_NOTES"] == "This source was not found: vocals."
+    assert desk.item.strings["P_NOTES"] == ""
+
+
 def test_every_part_of_a_draft_that_was_cut_up_gets_the_result(desk: Desk) -> None:
     item = bring_draft(desk)
     desk.host._in_block = 1

@@ -248,7 +248,7 @@ def main(argv: list[str]) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     bundle = read_bundle(args.bundle)
     model = PromptedModel(bundle)
-    bands = bandpasses(args.bank, 4 if args.smoke else 120)
+    bands = bandpasses(args.bank, 4 if args.smoke else 600)
     voices = None if args.smoke else Shelf().open(DEFAULT)
     rows, silent, began = [], [], time.monotonic()
     for clip in clips(args):

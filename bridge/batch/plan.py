@@ -17,7 +17,7 @@ from bridge.sessions.model import OBSTACLES, Clip, Marker, Media, Session, Track
 from engine import models
 from engine.audio import SourceInfo, inspect
 from engine.errors import StembridgeError
-from engine.request import Output, SeparationRequest, Sign, Span
+from engine.request import Output, SeparationRequest, Sign
 from engine.stems import stem_name
 
 MIN_CLIP_S: Final = 0.01
@@ -240,8 +240,7 @@ class _Planner:
         # A file that is there stands in for the media: what lies inside an archive is no file yet.
         request = to_request(fields | {"path": _STAND_IN}, self.policy, presets=lambda: self.presets)
         request = replace(request, source=sources, name=self._name(track, clip, preset, prompt))
-        marked = any(span.sign == "+" for span in request.spans)
-        model = self.choose(request.prompt, request.model, request.output, marked)
+        model = self.choose(request.prompt, request.model, request.output)
         n_stems = 2 if request.keep == "both" else 1
         samples = round((end_s - start_s) * info.sample_rate)
         return PlannedJob(n, at, request, end_s - start_s, n_stems * samples * info.channels * 4, clip.media, model)
@@ -262,10 +261,9 @@ class _Planner:
         paths = tuple(self.media_dir / media.stamp / str(media.member) for media in clip.media)
         return paths, SourceInfo(paths, rate_hz, channels, round(length_s * rate_hz), ("",))
 
-    def _probe(self, prompt: str, model: str | None, output: Output, marked: bool) -> SeparationRequest:
+    def _probe(self, prompt: str, model: str | None, output: Output) -> SeparationRequest:
         """What decides which model answers; a thousand clips ask for few of these."""
-        spans = (Span("+", 0.0, 1.0),) if marked else ()
-        return SeparationRequest((Path("x"),), prompt, Path(), model=model, output=output, spans=spans)
+        return SeparationRequest((Path("x"),), prompt, Path(), model=model, output=output)
 
     def _name(self, track: Track, clip: Clip, preset: Preset | None, prompt: str) -> str:
         if preset is not None and preset.naming is not None:
