@@ -72,9 +72,11 @@ def test_the_draft_is_replaced_by_the_result_at_its_place(host: Host, engine: St
     draft = bring_draft(host, 5_000)
     assert share_of(host, draft, 5_000) == 0.25
     assert engine.requests[0]["quality"] == "progressive"
+    engine.note = "This source was not found: voice."
     engine.holding = False
     wait_for(lambda: n_logged(host, "refined 1"), "the result")
     tracks = song.saved_tracks(host)
+    assert [tracks[name].comment for name in ("Voice", TARGET, RESIDUAL)] == ["", engine.note, engine.note]
     assert [name for name in tracks if name != "Master"] == ["Voice", TARGET, RESIDUAL]
     assert (tracks[TARGET].muted, tracks[RESIDUAL].muted) == (False, True)
     for track in (TARGET, RESIDUAL):
