@@ -1,7 +1,8 @@
 """Prompts in words that a model was never taught, moved towards the taught ones that mean nearly the same.
 
-A model knows its phrases' vectors better than the space between them: "hammond" asked as it is gave less than "hammond
-organ". What is like nothing taught stays as it is, since it may name what only its own vector names.
+A model knows its phrases' vectors better than the space between them: on 60 held-out mixtures phrases that were kept
+back gave other results than the phrases they stand for, by 0.8 dB on average as they were and by 0.6 moved. What is
+like nothing taught stays as it is, since it may name what only its own vector names.
 """
 
 from __future__ import annotations
