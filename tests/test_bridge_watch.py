@@ -314,10 +314,10 @@ def test_a_dropped_song_comes_back_in_two_stems_and_once(tmp_path: Path) -> None
         "failed song - Odd :: ???.wav [unsupported_prompt]",
     ]
     assert sorted(path.name for path in (tmp_path / "Out").iterdir()) == [
-        "song - Odd :: ???.error.txt",
         "song - Lead Vox.json",
         "song - Lead Vox.residual.wav",
         "song - Lead Vox.target.wav",
+        "song - Odd :: ???.error.txt",
     ]
     stems = [tmp_path / "Out" / f"song - Lead Vox.{kind}.wav" for kind in ("target", "residual")]
     parts = [soundfile.read(path, dtype="float32", always_2d=True)[0] for path in stems]

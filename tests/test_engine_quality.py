@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from engine.errors import StembridgeError
-from engine.models import Shelf
+from engine.models import DEFAULT, Shelf
 from engine.quality import report, separation
 from engine.quality.baselines import GRID, band_of, harmonic_percussive, ideal_ratio, is_percussive, signal, spectrum
 from engine.quality.clips import cut_clips
@@ -203,7 +203,7 @@ def test_the_embedded_model_on_a_folder_beside_its_baselines(songs: Path, tmp_pa
     read = [read_song(folder) for folder in song_folders(songs)]
     bands = separation.bands_of(read)
     shares: list[float] = []
-    rows = [row for song in read for row in separation.measure_song(song, bands, Shelf(), None, shares.append)]
+    rows = [row for song in read for row in separation.measure_song(song, bands, Shelf(), DEFAULT, shares.append)]
     assert shares == [0.0, 0.5, 0.0, 0.5]
     found = {(entry["prompt"], entry["method"]): entry for entry in separation.table(rows)}
     voice = {
@@ -212,7 +212,7 @@ def test_the_embedded_model_on_a_folder_beside_its_baselines(songs: Path, tmp_pa
     assert voice["ideal mask"] > voice["model"] > voice["band-pass"] > voice["HPSS"]
     assert found["vocals", "model"]["null_db"] is None or found["vocals", "model"]["null_db"] <= -120
     assert found["vocals", "ideal mask"]["mr_stft"] < found["vocals", "model"]["mr_stft"]
-    # a prompt that no model here knows is a row that says so, and its baselines are measured
+    # a prompt that the model does not know is a row that says so, and its baselines are measured
     assert (found["whole band", "model"]["n"], found["whole band", "model"]["refused"]) == (0, 2)
     assert {row.note for row in rows if row.prompt == "whole band" and row.method == "model"} == {"unsupported_prompt"}
     assert found["whole band", "ideal mask"]["n"] == 2
