@@ -46,6 +46,8 @@ def test_a_clip_becomes_two(room: Path, engine: child.Child) -> None:
         state = bitwig.until(lambda s: len(s["tracks"]) == 4 and "3" in s["tracks"][2]["slots"], "two new tracks")
     names = ["03_LeadVox (take 2)", "03_LeadVox (take 2) · lead vocals", "03_LeadVox (take 2) · no lead vocals", "Bass"]
     assert [track["name"] for track in state["tracks"]] == names
+    (note,) = state["popups"]
+    assert "“03_LeadVox (take 2)”: This model takes all voices together" in note
     target, residual = state["tracks"][1:3]
     assert (target["mute"], residual["mute"]) == (False, True)
     assert target["color"] == residual["color"] == state["tracks"][0]["color"]

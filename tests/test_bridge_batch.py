@@ -345,7 +345,13 @@ def test_the_command_plans_renders_and_writes_a_session(song: Path, tmp_path: Pa
         assert [(clip.position_s, clip.length_s) for clip in stems.clips] == places
     # the same command again does nothing, and replaces its own session only
     assert run("session", song, "--out", out, "--json") == 1
-    assert all(job["earlier"] for job in json.loads(capsys.readouterr().out)["jobs"])
+    jobs = json.loads(capsys.readouterr().out)["jobs"]
+    assert all(job["earlier"] for job in jobs)
+    assert all("takes all voices together" in job["note"] for job in jobs)
+    assert run("session", song, "--out", out) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if "takes all voices together" in line]
+    assert len(said) == 1
+    assert said[0].startswith("6 jobs: This model")
     assert sorted(p.name for p in song.parent.glob("*.rpp")) == ["Song stems.rpp", "Song.rpp"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -159,6 +160,12 @@ def require_all_done(plan: BatchPlan, outcomes: Sequence[Outcome], retry: str) -
     raise StembridgeError(
         "partly_done", f"{' and '.join(parts)}.", f"What is done stays done. Mend it, then run again: {retry}"
     )
+
+
+def notes_of(outcomes: Sequence[Outcome]) -> list[str]:
+    """What there is to know of the stems, each note once, with how many jobs it is of."""
+    notes = Counter(outcome.result.note for outcome in outcomes if outcome.result is not None and outcome.result.note)
+    return [f"{counted(n, 'job')}: {note}" for note, n in notes.most_common()]
 
 
 def _outcome_json(plan: BatchPlan, outcome: Outcome) -> dict[str, Any]:

@@ -90,8 +90,8 @@ def session(
         for outcome in made.outcomes:
             if outcome.error is not None:
                 console.note(f"failed: {outcome.job.request.name}: {outcome.error[1]} [{outcome.error[0]}]")
-            elif outcome.result is not None and outcome.result.note:
-                console.note(f"{outcome.job.request.name}: {outcome.result.note}")
+        for text in batch_report.notes_of(made.outcomes):
+            console.note(text)
         console.write_line(f"{'stems':<8} {made.report['done']} of {len(made.outcomes)} in {out_dir}")
         if isinstance(made.session, Path):
             console.write_line(f"{'session':<8} {made.session}")
