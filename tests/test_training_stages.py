@@ -1,5 +1,6 @@
 """Every stage of training, small: songs, mixtures, losses, steps, export. Needs torch; sounds are the own synthesis."""
 
+import copy
 import json
 import os
 
@@ -22,7 +23,9 @@ from training.evaluate import answered_in_part, answered_well, answered_well_wit
 from training.excerpts import Bank
 from training.losses import losses
 from training.mixing import EDGES, N_BANDS, N_FRAMES, Mixture, example, mix, stft
+from training.muon import Muon, nearly_orthogonal
 from training.network import FRAMES_MULTIPLE, Network
+from training.norms import hold, measure
 from training.notes import Note, compose, play
 from training.phrases import concepts, taught
 from training.recordings import Shots
@@ -411,6 +414,97 @@ def test_the_mean_of_trainings_is_between_them_and_of_one_is_itself(tmp_path):
     Network(N_BANDS).load_state_dict(mean["ema"])
     with pytest.raises(ValueError, match="different networks"):
         average.mean_of([one, {name: one[name]}])
+
+
+def test_with_held_norms_a_mixture_is_heard_alike_alone_and_among_others():
+    torch.manual_seed(0)
+    trunk = Network(N_BANDS).trunk
+    loud, soft = torch.randn(4, 3, N_BANDS, 64) * 3, torch.randn(4, 3, N_BANDS, 64)
+    measure(trunk, [loud, soft])
+    assert trunk.training
+    first = trunk.down[0][1]
+    assert first.num_batches_tracked == 2
+    among = trunk(loud)[0][:1]
+    assert not torch.allclose(among, trunk(loud[:1])[0], atol=1e-3)
+    measure(trunk, [loud])
+    with torch.no_grad():
+        of_its_batch = trunk(loud)
+        hold(trunk)
+        before = first.running_mean.clone()
+        alone, whole = trunk(loud[:1]), trunk(loud)
+    for one, every, batch in zip(alone, whole, of_its_batch, strict=True):
+        torch.testing.assert_close(one, every[:1], atol=1e-4, rtol=1e-3)
+        # measured over one batch, they are that batch's own: but for n - 1 values in the place of n
+        assert (every - batch).norm() < 0.05 * batch.norm()
+    assert torch.equal(first.running_mean, before)
+    trunk(soft)[0].sum().backward()
+    assert trunk.down[0][0].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("shape", [(12, 40), (40, 12), (16, 3, 5, 5)])
+def test_muon_steps_alike_in_every_direction_and_as_far_as_the_rate_says(shape):
+    torch.manual_seed(1)
+    weight = torch.nn.Parameter(torch.randn(shape))
+    before = weight.detach().clone()
+    gradient = torch.randn(shape)
+    flat = gradient.flatten(1)
+    _, sizes, _ = torch.linalg.svd(nearly_orthogonal(flat))
+    assert 0.6 < sizes.min() <= sizes.max() < 1.3
+    assert (nearly_orthogonal(flat) * flat).sum() > 0
+    optimizer = Muon([weight], 0.01, weight_decay=0)
+    for _ in range(3):
+        weight.grad = gradient.clone()
+        optimizer.step()
+    moved = weight.detach() - before
+    assert (moved * gradient).sum() < 0
+    smaller, larger = min(flat.shape), max(flat.shape)
+    expected = 3 * 0.01 * 0.2 * (larger * smaller) ** 0.5
+    assert moved.norm() == pytest.approx(expected, rel=0.25)
+
+
+def test_muon_lowers_a_loss_and_a_training_with_it_goes_on_as_it_would_have():
+    torch.manual_seed(2)
+    target, inputs = torch.randn(6, 10), torch.randn(50, 10)
+
+    def steps(layer, optimizer, n):
+        for _ in range(n):
+            optimizer.zero_grad()
+            loss = ((layer(inputs) - inputs @ target.T) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+        return float(loss.detach())
+
+    whole = torch.nn.Linear(10, 6, bias=False)
+    first = copy.deepcopy(whole)
+    optimizer = Muon(whole.parameters(), 0.2)
+    begun = steps(whole, optimizer, 1)
+    ended = steps(whole, optimizer, 59)
+    assert ended < 0.2 * begun
+    optimizer = Muon(first.parameters(), 0.2)
+    steps(first, optimizer, 30)
+    second = copy.deepcopy(first)
+    other = Muon(second.parameters(), 0.2)
+    other.load_state_dict(optimizer.state_dict())
+    steps(second, other, 30)
+    torch.testing.assert_close(second.weight, whole.weight)
+
+
+def test_a_training_that_goes_on_measures_first_and_keeps_its_norms(songs, tmp_path, monkeypatch):
+    table = np.random.default_rng(0).normal(0, 0.05, (len(_ROWS), 384)).astype(np.float32)
+    monkeypatch.setattr(train, "phrase_table", lambda folder: (_ROWS, table))
+    monkeypatch.setattr(mixing, "N_QUERIES", 4)
+    arguments = ["--bank", str(songs), "--text", ".", "--smoke", "--threads", "1"]
+    train.main([*arguments, "--out", str(tmp_path / "first")])
+    start = tmp_path / "first" / "checkpoint.pt"
+    train.main([*arguments, "--out", str(tmp_path / "second"), "--start", str(start), "--muon"])
+    states = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("first", "second")]
+    assert [state["held"] for state in states] == [False, True]
+    statistic = "trunk.down.0.1.running_var"
+    measured = states[1]["net"][statistic]
+    assert torch.equal(measured, states[1]["ema"][statistic])
+    assert not torch.allclose(measured, states[0]["ema"][statistic])
+    weight = "trunk.down.0.0.weight"
+    assert not torch.equal(states[0]["ema"][weight], states[1]["net"][weight])
 
 
 def test_training_runs_stops_and_goes_on(songs, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import math
 import time
@@ -23,7 +24,9 @@ from torch.utils.data import DataLoader, IterableDataset
 from training.excerpts import Bank
 from training.losses import losses
 from training.mixing import N_BANDS, example, mix
+from training.muon import Muon
 from training.network import Network
+from training.norms import hold, measure
 from training.text import phrase_table
 
 _PEAK_RATE: Final = 1.2e-3
@@ -40,6 +43,8 @@ _WORDLESS: Final = 0.1
 _DUETS: Final = 0.07
 """Share of examples that are a recorded source with its band, where the bank has any."""
 _SAVE_EVERY_S: Final = 120.0
+_MEASURED: Final = 120
+"""Batches over which a training that goes on from another one measures the norms' statistics."""
 
 
 class Stream(IterableDataset[tuple[torch.Tensor, ...]]):
@@ -70,13 +75,24 @@ class Stream(IterableDataset[tuple[torch.Tensor, ...]]):
             yield tuple(torch.from_numpy(np.ascontiguousarray(field)) for field in fields)
 
 
-def rate_at(step: int, fraction: float) -> float:
+def optimizers_of(net: Network, rate: float, *, muon: bool) -> list[torch.optim.Optimizer]:
+    """AdamW for everything; or Muon for the trunk's kernels and matrices but the first, and AdamW for the rest."""
+    kernels = {
+        name: weight
+        for name, weight in net.trunk.named_parameters()
+        if muon and weight.dim() > 1 and "place" not in name and name != "enter.weight"
+    }
+    groups: list[dict[str, Any]] = [
+        {"params": [weight for name, weight in net.trunk.named_parameters() if name not in kernels]},
+        {"params": [*net.head.parameters()], "share": _HEAD_SHARE},
+    ]
+    rest = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+    return [Muon(kernels.values(), rate), rest] if muon else [rest]
+
+
+def rate_at(step: int, fraction: float, peak: float = _PEAK_RATE) -> float:
     """The learning rate: a short warm-up by steps, then a cosine by the fraction of the budget."""
-    return (
-        _PEAK_RATE
-        * min(1.0, (step + 1) / _WARM_STEPS)
-        * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(fraction, 1))))
-    )
+    return peak * min(1.0, (step + 1) / _WARM_STEPS) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(fraction, 1))))
 
 
 def average(ema: Network, net: Network, step: int) -> None:
@@ -109,8 +125,10 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="a checkpoint whose averaged weights this training begins with")
+    parser.add_argument("--start", type=Path, help="a checkpoint whose averaged weights this training goes on from")
     parser.add_argument("--smoke", action="store_true", help="three steps of one example")
+    parser.add_argument("--rate", type=float, default=_PEAK_RATE, help="the learning rate at its highest")
+    parser.add_argument("--muon", action="store_true", help="for the trunk's kernels, in the place of AdamW")
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
@@ -122,26 +140,26 @@ def main(argv: list[str]) -> None:
     rare = torch.tensor(_RARE, device=device)
     net: Network = Network(N_BANDS).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     ema = copy.deepcopy(net)
-    groups = [
-        {"params": [*net.trunk.parameters()], "share": 1.0},
-        {"params": [*net.head.parameters()], "share": _HEAD_SHARE},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=_PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizers = optimizers_of(net, args.rate, muon=args.muon)
     path = args.out / "checkpoint.pt"
-    if args.start and not path.exists():
-        weights = torch.load(args.start, map_location=device, weights_only=True)["ema"]
-        net.load_state_dict(weights)
-        ema.load_state_dict(weights)
-    step, spent_s, curve = 0, 0.0, []
+    step, spent_s, curve, held = 0, 0.0, [], bool(args.start)
     if path.exists():
         state = torch.load(path, map_location=device, weights_only=True)
         net.load_state_dict(state["net"])
         ema.load_state_dict(state["ema"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, spent_s, curve = state["step"], state["spent_s"], state["curve"]
+        for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        step, spent_s, curve, held = state["step"], state["spent_s"], state["curve"], state["held"]
     batch = 1 if args.smoke else args.batch
     stream = Stream(args.bank, rows, args.seed + step, args.frames)
     loader = iter(DataLoader(stream, batch_size=batch, num_workers=0 if args.smoke else args.workers))
+    if args.start and not path.exists():
+        net.load_state_dict(torch.load(args.start, map_location=device, weights_only=True)["ema"])
+        batches = itertools.islice(loader, 2 if args.smoke else _MEASURED)
+        measure(net.trunk, (features.to(device) for features, *_ in batches))
+        ema.load_state_dict(net.state_dict())
+    if held:
+        hold(net)
 
     began, saved = time.monotonic(), time.monotonic()
     before_s = spent_s
@@ -151,8 +169,9 @@ def main(argv: list[str]) -> None:
         features, power, product, energy, spans, active, present, phrases, everywhere, any_phrases = (
             field.to(device) for field in next(loader)
         )
-        for group in optimizer.param_groups:
-            group["lr"] = group["share"] * rate_at(step, spent_s / args.budget_s)
+        rate = rate_at(step, spent_s / args.budget_s, args.rate)
+        for group in itertools.chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
+            group["lr"] = group.get("share", 1.0) * rate
         text = _noisy(texts[phrases])
         wordless = (spans.amax(dim=-1, keepdim=True) > 0) & (torch.rand(*text.shape[:2], 1, device=device) < _WORDLESS)
         text = text.masked_fill(wordless, 0.0)
@@ -167,10 +186,11 @@ def main(argv: list[str]) -> None:
             heard_all, everywhere.clamp(min=0), weight=(everywhere >= 0).float(), pos_weight=rare
         )
         found["total"] = found["total"] + found["concepts"]
-        optimizer.zero_grad(set_to_none=True)
+        net.zero_grad(set_to_none=True)
         found["total"].backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         average(ema, net, step)
         step += 1
         for name, value in found.items():
@@ -182,9 +202,9 @@ def main(argv: list[str]) -> None:
             sums = {}
             print(json.dumps(line), flush=True)
         if time.monotonic() - saved > _SAVE_EVERY_S:
-            save(path, _state(net, ema, optimizer, step, spent_s, curve))
+            save(path, _state(net, ema, optimizers, step, spent_s, curve, held))
             saved = time.monotonic()
-    save(path, _state(net, ema, optimizer, step, spent_s, curve))
+    save(path, _state(net, ema, optimizers, step, spent_s, curve, held))
     (args.out / "curve.json").write_text(json.dumps(curve), encoding="utf-8")
 
 
@@ -196,12 +216,13 @@ def _noisy(text: torch.Tensor) -> torch.Tensor:
 def _state(
     net: Network,
     ema: Network,
-    optimizer: torch.optim.Optimizer,
+    optimizers: list[torch.optim.Optimizer],
     step: int,
     spent_s: float,
     curve: list[dict[str, float]],
+    held: bool,
 ) -> dict[str, Any]:
     return {
-        "net": net.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict(), "step": step,
-        "spent_s": spent_s, "curve": curve,
+        "net": net.state_dict(), "ema": ema.state_dict(), "optimizers": [one.state_dict() for one in optimizers],
+        "step": step, "spent_s": spent_s, "curve": curve, "held": held,
     }  # fmt: skip
