@@ -33,7 +33,7 @@ _PEAK_RATE: Final = 1.2e-3
 _HEAD_SHARE: Final = 0.4
 """The head's rate over the trunk's: its inputs are hundreds of values of unit variance, so it moves faster."""
 _WARM_STEPS: Final = 50
-_EMA: Final = 0.998
+_EMA: Final = 0.999
 _TEXT_NOISE: Final = 0.02
 """Standard deviation added to each of the 384 dimensions of a unit vector: paraphrases lie about so far apart."""
 _RARE: Final = 6.0
