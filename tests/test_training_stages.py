@@ -503,7 +503,11 @@ def test_a_training_that_goes_on_measures_first_and_keeps_its_norms(songs, tmp_p
     measured = states[1]["net"][statistic]
     assert torch.equal(measured, states[1]["ema"][statistic])
     assert not torch.allclose(measured, states[0]["ema"][statistic])
+    begun = torch.load(tmp_path / "second" / "start.pt", weights_only=True)
+    assert begun["of"] == [3]
+    assert torch.equal(begun["ema"][statistic], measured)
     weight = "trunk.down.0.0.weight"
+    assert torch.equal(begun["ema"][weight], states[0]["ema"][weight])
     assert not torch.equal(states[0]["ema"][weight], states[1]["net"][weight])
 
 

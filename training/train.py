@@ -154,10 +154,12 @@ def main(argv: list[str]) -> None:
     stream = Stream(args.bank, rows, args.seed + step, args.frames)
     loader = iter(DataLoader(stream, batch_size=batch, num_workers=0 if args.smoke else args.workers))
     if args.start and not path.exists():
-        net.load_state_dict(torch.load(args.start, map_location=device, weights_only=True)["ema"])
+        state = torch.load(args.start, map_location=device, weights_only=True)
+        net.load_state_dict(state["ema"])
         batches = itertools.islice(loader, 2 if args.smoke else _MEASURED)
         measure(net.trunk, (features.to(device) for features, *_ in batches))
         ema.load_state_dict(net.state_dict())
+        save(args.out / "start.pt", {"ema": ema.state_dict(), "of": state.get("of") or [state["step"]]})
     if held:
         hold(net)
 
