@@ -489,7 +489,7 @@ def test_muon_lowers_a_loss_and_a_training_with_it_goes_on_as_it_would_have():
     torch.testing.assert_close(second.weight, whole.weight)
 
 
-def test_a_training_that_goes_on_measures_first_and_keeps_its_norms(songs, tmp_path, monkeypatch):
+def test_a_training_that_goes_on_measures_first_and_keeps_its_norms(songs, tmp_path, monkeypatch, capsys):
     table = np.random.default_rng(0).normal(0, 0.05, (len(_ROWS), 384)).astype(np.float32)
     monkeypatch.setattr(train, "phrase_table", lambda folder: (_ROWS, table))
     monkeypatch.setattr(mixing, "N_QUERIES", 4)
@@ -497,6 +497,9 @@ def test_a_training_that_goes_on_measures_first_and_keeps_its_norms(songs, tmp_p
     train.main([*arguments, "--out", str(tmp_path / "first")])
     start = tmp_path / "first" / "checkpoint.pt"
     train.main([*arguments, "--out", str(tmp_path / "second"), "--start", str(start), "--muon"])
+    with pytest.raises(SystemExit):
+        train.main([*arguments, "--out", str(tmp_path / "second")])
+    assert "was begun with --muon" in capsys.readouterr().err
     states = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("first", "second")]
     assert [state["held"] for state in states] == [False, True]
     statistic = "trunk.down.0.1.running_var"

@@ -35,6 +35,8 @@ _ENOUGH: Final = 3
 _AHEAD_DB: Final = 2.0
 _WORTH_DB: Final = 3.0
 _SLACK_DB: Final = 0.5
+_SMOOTHED: Final = 10
+"""Lines of a training's curve, of 20 steps each, over which its picture takes means."""
 
 
 def spectrum(audio: Stereo) -> Spectrum:
@@ -204,21 +206,30 @@ def print_table(found: dict[str, dict[str, float]]) -> None:
 
 def plot(curve: list[dict[str, float]], found: dict[str, dict[str, float]], path: Path) -> None:
     import matplotlib
+    from scipy import ndimage
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(15, 9), gridspec_kw={"width_ratios": [1, 1.3]})
-    for name in ("gain_db", "likeness", "error", "activity", "presence", "concepts", "shape"):
-        left.plot([line["step"] for line in curve], [line.get(name, np.nan) for line in curve], label=name)
-    left.set(xlabel="step", title="training (running means of 20 steps)")
-    left.legend()
+    figure = pyplot.figure(figsize=(15, 13))
+    grid = figure.add_gridspec(2, 2, width_ratios=(1, 1.3))
+    gained, lost, right = (figure.add_subplot(grid[at]) for at in ((0, 0), (1, 0), (slice(None), 1)))
+    for axes, columns in ((gained, ("gain_db",)), (lost, ("likeness", "error", "activity", "presence", "concepts"))):
+        for name in columns if curve else ():
+            steps, values = zip(*((line["step"], line[name]) for line in curve if name in line), strict=True)
+            (seen,) = axes.plot(steps, values, alpha=0.25)
+            smooth = ndimage.uniform_filter1d(np.array(values), _SMOOTHED, mode="nearest")
+            axes.plot(steps, smooth, color=seen.get_color(), label=name)
+            axes.legend()
+        axes.set(xlabel="step")
+    gained.set(ylabel="SI-SDR improvement, dB", title=f"the last training: means of 20 steps, and of {20 * _SMOOTHED}")
+    lost.set(ylabel="loss")
     names = [name for name in found if not name.startswith("=")]
     height = np.arange(len(names))
     for i, column in enumerate(("text", "band-pass", "ideal bands")):
         right.barh(height + 0.25 * i, [found[name].get(column, 0) for name in names], 0.25, label=column)
-    right.set_yticks(height + 0.25, names, fontsize=6)
-    right.set(xlabel="SI-SDR improvement, dB")
+    right.set_yticks(height + 0.25, names, fontsize=7)
+    right.set(xlabel="SI-SDR improvement, dB", title="held-out songs and recordings", ylim=(-1, len(names)))
     right.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=110)

@@ -147,6 +147,8 @@ def main(argv: list[str]) -> None:
         state = torch.load(path, map_location=device, weights_only=True)
         net.load_state_dict(state["net"])
         ema.load_state_dict(state["ema"])
+        if len(state["optimizers"]) != len(optimizers):
+            parser.error(f"{path} was begun {'without' if args.muon else 'with'} --muon: go on as it began")
         for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
         step, spent_s, curve, held = state["step"], state["spent_s"], state["curve"], state["held"]
